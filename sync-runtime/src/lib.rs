@@ -1,0 +1,14 @@
+//! The shell of ngit-sync.
+
+pub mod api;
+pub mod clock;
+pub mod connection;
+pub mod dial;
+pub mod driver;
+pub mod http;
+pub mod ingest;
+pub mod observe;
+pub mod recorder;
+pub mod store;
+pub mod transport;
+pub mod verify;

@@ -1,0 +1,3 @@
+//! The simulated world, checkers and corpora of ngit-sync.
+
+pub mod corpus;
