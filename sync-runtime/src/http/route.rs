@@ -177,6 +177,7 @@ impl Routes {
 
     async fn within<T>(&self, answer: Answer<'_, T>) -> Result<T, Refusal> {
         tokio::select! {
+            biased;
             answer = tokio::time::timeout(DEADLINE, answer) => {
                 Ok(answer.map_err(|_| ControlError::Busy)??)
             }
