@@ -2,7 +2,8 @@
 
 pub mod announcement;
 pub mod facts;
-pub mod graph;
+mod graph;
+mod hosts;
 pub mod kinds;
 pub mod maintainers;
 pub mod meter;
@@ -11,4 +12,4 @@ pub mod policy;
 pub mod reconcile;
 pub mod references;
 pub mod rejected;
-pub mod rules;
+mod rules;

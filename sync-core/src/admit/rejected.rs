@@ -101,24 +101,16 @@ impl RejectReason {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Dependency {
-    /// The announcement of this address is accepted.
+    /// What stands under this address is accepted: an announcement, or a state.
     Announcement(Coordinate),
-    /// An accepted announcement with this identifier is by this key, or names it a maintainer.
-    Maintainer {
-        /// The key.
-        key: PublicKey,
-        /// The identifier.
-        identifier: alloc::string::String,
-    },
+    /// The author of this announcement address gains authority over its identifier: by an
+    /// accepted announcement of their own, or by one that names them a maintainer (ACPT-3).
+    MaintainerEdge(Coordinate),
     /// This event is accepted, other than only for being referenced.
     Parent(EventId),
-    /// An event of another address is accepted.
-    Address(Coordinate),
-    /// This very event is referenced by an accepted one (ACPT-5).
-    Referenced(EventId),
     /// An event of this author is stored.
     Author(PublicKey),
-    /// The wall clock reaches this second.
+    /// The wall clock reaches this second (ACPT-8).
     Time(Timestamp),
 }
 
@@ -127,7 +119,7 @@ pub enum Dependency {
 #[serde(rename_all = "snake_case")]
 pub enum RejectionState {
     /// A tombstone: in have-sets, dropped on arrival.
-    Standing,
+    Cold,
     /// A dependency was satisfied (REJ-3): asked for by id, no tombstone.
     Wanted,
 }
@@ -138,7 +130,7 @@ pub struct Rejection {
     /// The event.
     pub id: EventId,
     /// Its author.
-    pub author: PublicKey,
+    pub pubkey: PublicKey,
     /// Its `created_at`.
     pub created_at: Timestamp,
     /// Its kind.
@@ -156,7 +148,7 @@ pub struct Rejection {
     /// Whether it still stands.
     pub state: RejectionState,
     /// When it was rejected, wall time.
-    pub at: Timestamp,
+    pub rejected_at: Timestamp,
 }
 
 impl Rejection {
@@ -165,12 +157,12 @@ impl Rejection {
     /// Dependencies of a row.
     pub const MAX_DEPENDENCIES: usize = 32;
     /// Items of a row.
-    pub const MAX_ITEMS: usize = 33;
+    pub const MAX_ITEMS: usize = 64;
 
     /// Whether it keeps its event away: it stands, by this policy, and the time it waits for has
     /// not come.
     pub fn is_tombstone(&self, now: Timestamp, revision: u64) -> bool {
-        self.state == RejectionState::Standing
+        self.state == RejectionState::Cold
             && self.revision == revision
             && !self.depends_on.iter().any(|d| matches!(d, Dependency::Time(at) if *at <= now))
     }
@@ -179,7 +171,7 @@ impl Rejection {
     /// towards `true`: a tombstone too many in a have-set costs bytes, one too few a download.
     pub fn may_match(&self, filter: &Filter) -> bool {
         filter.ids.as_ref().is_none_or(|ids| ids.is_empty() || ids.contains(&self.id))
-            && filter.authors.as_ref().is_none_or(|a| a.is_empty() || a.contains(&self.author))
+            && filter.authors.as_ref().is_none_or(|a| a.is_empty() || a.contains(&self.pubkey))
             && filter.kinds.as_ref().is_none_or(|k| k.is_empty() || k.contains(&self.kind))
             && filter.since.is_none_or(|since| self.created_at >= since)
             && filter.until.is_none_or(|until| self.created_at <= until)
@@ -266,8 +258,7 @@ struct Held {
 }
 
 impl HotTier {
-    /// Keeps a rejected event that waits for something; one that waits for nothing is not kept.
-    /// The oldest go when `limits.hot_bytes` is exceeded.
+    /// Keeps a rejected event. The oldest go when `limits.hot_bytes` is exceeded.
     pub fn hold(
         &mut self,
         event: Event,
@@ -276,7 +267,7 @@ impl HotTier {
         now: Instant,
         limits: &RejectedConfig,
     ) {
-        if depends_on.is_empty() || bytes > limits.hot_bytes.0 {
+        if bytes > limits.hot_bytes.0 {
             return;
         }
         self.take(&event.id);
@@ -294,16 +285,12 @@ impl HotTier {
         }
     }
 
-    /// Hands out the events that wait for one of `dependencies`, oldest `created_at` first, then
-    /// by id; they are no longer held.
-    pub fn satisfied(&mut self, dependencies: &[Dependency]) -> Vec<Event> {
-        let mut ids = BTreeSet::new();
+    /// Hands out the events that wait for one of `dependencies`, and those of `referenced`
+    /// (ACPT-5); oldest `created_at` first, then by id. They are no longer held.
+    pub fn satisfied(&mut self, dependencies: &[Dependency], referenced: &[EventId]) -> Vec<Event> {
+        let mut ids: BTreeSet<EventId> =
+            referenced.iter().filter(|id| self.held.contains_key(id)).copied().collect();
         for dependency in dependencies {
-            if let Dependency::Referenced(id) = dependency
-                && self.held.contains_key(id)
-            {
-                ids.insert(*id);
-            }
             ids.extend(self.waiting.get(dependency).into_iter().flatten().copied());
         }
         let mut events: Vec<Event> = ids.iter().filter_map(|id| self.take(id)).collect();
