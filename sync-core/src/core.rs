@@ -12,7 +12,7 @@ use crate::context::{Context, DialBudget, Shared};
 use crate::event::{Event, Stale, Trigger};
 use crate::id::{ConnId, RelayId};
 use crate::input::{Fact, FactSource, Input, Operator};
-use crate::ledger::{LedgerChange, LedgerRow};
+use crate::ledger::LedgerRow;
 use crate::relay::{Phase, RelayMachine};
 use crate::status::{Reason, RelayStatus};
 use crate::time::Instant;
@@ -273,9 +273,12 @@ impl SyncCore {
         let id = RelayId(self.relays.len() as u32);
         self.relays.push(RelayMachine::new(id, url.clone(), self.seed, &self.config));
         self.by_url.insert(url.clone(), id);
-        let bootstrap = self.config.sync.relays.iter().any(|own| {
-            RelayUrl::parse(own).is_ok_and(|own| own == *url)
-        });
+        let bootstrap = self
+            .config
+            .sync
+            .relays
+            .iter()
+            .any(|own| RelayUrl::parse(own).is_ok_and(|own| own == *url));
         self.emit(Event::RelayTracked { relay: id, url: url.clone(), bootstrap });
         Some(id)
     }
@@ -393,11 +396,6 @@ impl SyncCore {
             self.shared.agenda = Agenda::default();
             self.emit(Event::Ended);
         }
-    }
-
-    /// Writes a change of the ledger that no relay's transition makes.
-    pub(crate) fn persist(&mut self, change: LedgerChange) {
-        self.shared.out.push_back(Command::Persist(change));
     }
 }
 

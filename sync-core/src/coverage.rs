@@ -169,7 +169,11 @@ impl Coverage {
     }
 
     /// Replaces a gap after another try.
-    pub fn update_gap(&mut self, row: RowId, update: impl FnOnce(&mut Gap)) -> Option<LedgerChange> {
+    pub fn update_gap(
+        &mut self,
+        row: RowId,
+        update: impl FnOnce(&mut Gap),
+    ) -> Option<LedgerChange> {
         update(self.gaps.get_mut(&row)?);
         Some(self.put_gap(row))
     }

@@ -7,7 +7,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use nostr::event::{EventId, Kind};
-use nostr::filter::{Alphabet, Filter, SingleLetterTag};
+use nostr::filter::{Filter, SingleLetterTag};
 use nostr::nips::nip01::Coordinate;
 
 use crate::config::FetchConfig;
@@ -17,13 +17,6 @@ use crate::item::{Item, SyncLevel};
 pub const LAYER_1: [u16; 2] = [30617, 10317];
 /// States of repositories.
 pub const STATE: u16 = 30618;
-
-const fn lower(letter: Alphabet) -> SingleLetterTag {
-    SingleLetterTag::lowercase(letter)
-}
-const fn upper(letter: Alphabet) -> SingleLetterTag {
-    SingleLetterTag::uppercase(letter)
-}
 
 /// A coordinate as tags write it. The identifier may contain `:`; it is never split.
 pub fn address(repo: &Coordinate) -> String {
@@ -43,7 +36,11 @@ fn repo_filters(repos: &[(&Coordinate, SyncLevel)], out: &mut Vec<Filter>) {
         .map(|(repo, _)| address(repo))
         .collect();
     if !full.is_empty() {
-        for letter in [lower(Alphabet::A), upper(Alphabet::A), lower(Alphabet::Q)] {
+        for letter in [
+            SingleLetterTag::LOWERCASE_A,
+            SingleLetterTag::UPPERCASE_A,
+            SingleLetterTag::LOWERCASE_Q,
+        ] {
             out.push(by_tag(letter, &full));
         }
     }
@@ -51,7 +48,9 @@ fn repo_filters(repos: &[(&Coordinate, SyncLevel)], out: &mut Vec<Filter>) {
 
 fn thread_filters(ids: &[EventId], out: &mut Vec<Filter>) {
     let values: Vec<String> = ids.iter().map(ToString::to_string).collect();
-    for letter in [lower(Alphabet::E), upper(Alphabet::E), lower(Alphabet::Q)] {
+    for letter in
+        [SingleLetterTag::LOWERCASE_E, SingleLetterTag::UPPERCASE_E, SingleLetterTag::LOWERCASE_Q]
+    {
         out.push(by_tag(letter, &values));
     }
 }

@@ -159,8 +159,7 @@ impl Relay {
                 Some((first, others)) => {
                     rest = others;
                     let accepted = old.accepted;
-                    let retry =
-                        if accepted { daily(ctx.wall) } else { retry_at(tries + 1, ctx) };
+                    let retry = if accepted { daily(ctx.wall) } else { retry_at(tries + 1, ctx) };
                     let change = self.coverage.update_gap(row, |gap| {
                         gap.range = first.range;
                         gap.reason = first.reason;
@@ -574,9 +573,7 @@ impl Session {
         let due: Vec<(RowId, Gap)> = relay
             .coverage
             .gaps()
-            .filter(|(_, gap)| {
-                gap.retry_at <= ctx.wall || (start && gap.reason == GapReason::Cut)
-            })
+            .filter(|(_, gap)| gap.retry_at <= ctx.wall || (start && gap.reason == GapReason::Cut))
             .map(|(row, gap)| (row, gap.clone()))
             .collect();
         for (row, gap) in due {

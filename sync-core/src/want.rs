@@ -140,7 +140,10 @@ impl Want {
         items.extend((0..self.filters.len()).map(|n| Item::Filter(n as u16)));
         items.extend(self.repos.keys().cloned().map(Item::Repo));
         items.extend(
-            self.threads.iter().filter(|(_, t)| !t.repos.is_empty()).map(|(id, _)| Item::Thread(*id)),
+            self.threads
+                .iter()
+                .filter(|(_, t)| !t.repos.is_empty())
+                .map(|(id, _)| Item::Thread(*id)),
         );
         let mut deltas = Deltas::new();
         self.touch(relay, &mut deltas);
@@ -214,9 +217,9 @@ impl Want {
 
     /// Layer 1 is wanted from a relay as long as anything else is, or it is configured.
     fn touch(&mut self, relay: RelayId, deltas: &mut Deltas) {
-        let others = self
-            .needed(relay)
-            .is_some_and(|items| items.iter().any(|item| !matches!(item, Item::Layer1 | Item::Id(_))));
+        let others = self.needed(relay).is_some_and(|items| {
+            items.iter().any(|item| !matches!(item, Item::Layer1 | Item::Id(_)))
+        });
         if self.layer1 && (others || self.bootstrap.contains(&relay)) {
             self.need(relay, Item::Layer1, true, deltas);
         } else {

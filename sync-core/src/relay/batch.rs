@@ -140,6 +140,18 @@ impl Job {
         self.received == self.settled
     }
 
+    /// The walk is over: its gaps are the job's.
+    pub fn end_walk(&mut self) {
+        let gaps = self.walk.iter().flat_map(|(_, walk)| walk.gaps());
+        self.missing.extend(gaps.map(|(range, reason)| Missing {
+            range: *range,
+            reason: *reason,
+            detail: RelayText::default(),
+            ids: Vec::new(),
+        }));
+        self.stage = Stage::Walked;
+    }
+
     /// Names a gap and ends.
     pub fn fail(&mut self, range: Range, reason: GapReason, detail: RelayText) {
         self.missing.push(Missing { range, reason, detail, ids: Vec::new() });
@@ -152,6 +164,19 @@ impl Job {
         let until = self.walk.as_ref().and_then(|(_, walk)| walk.proven_down_to());
         Range { since: self.range.since, until: until.unwrap_or(self.range.until) }
     }
+}
+
+/// Whether filters whose first page was empty were asked for once more (HIST-5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recheck {
+    /// Not yet.
+    Due,
+    /// Waits for a free slot.
+    Ready,
+    /// The request is open.
+    Asked,
+    /// Done.
+    Over,
 }
 
 /// A batch.
@@ -177,12 +202,24 @@ pub struct Batch {
     pub full: bool,
     /// How it was announced.
     pub method: Method,
+    /// The second look at emptiness.
+    pub recheck: Recheck,
 }
 
 impl Batch {
     /// Whether every job ended and every event served for it is settled (HIST-7).
     pub fn is_over(&self) -> bool {
         self.jobs.iter().all(|job| job.stage == Stage::Done && job.is_settled())
+    }
+
+    /// Jobs whose emptiness nothing but one empty page shows.
+    pub fn emptied(&self) -> impl Iterator<Item = usize> + '_ {
+        self.jobs
+            .iter()
+            .enumerate()
+            .filter(|(_, job)| job.method == Method::Pages)
+            .filter(|(_, job)| job.walk.as_ref().is_some_and(|(_, walk)| walk.ended_empty()))
+            .map(|(n, _)| n)
     }
 
     /// Events received for it.

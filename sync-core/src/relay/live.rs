@@ -161,14 +161,8 @@ impl Session {
         ctx: &mut Context<'_>,
     ) {
         debug_assert!(!relay.is_cooling(ctx.now), "S11: no REQ during a cooldown");
-        let sub = Sub {
-            role,
-            received: 0,
-            settled: 0,
-            eose: false,
-            closed: false,
-            opened: ctx.now,
-        };
+        let sub =
+            Sub { role, received: 0, settled: 0, eose: false, closed: false, opened: ctx.now };
         self.subs.insert(id, sub);
         ctx.command(Command::Subscribe { conn: self.conn, sub: id, filters, purpose });
         let at = ctx.now + ctx.config.sync.eose_timeout;
@@ -222,8 +216,7 @@ impl Session {
             begun.extend(work.items.iter().cloned());
             self.waiting.push_back(work);
         }
-        let rest: Vec<Item> =
-            live.items.into_iter().filter(|item| !begun.contains(item)).collect();
+        let rest: Vec<Item> = live.items.into_iter().filter(|item| !begun.contains(item)).collect();
         if !rest.is_empty() {
             self.enqueue(Work { items: rest, scope: Scope::Range(range), pass, gap: None });
         }

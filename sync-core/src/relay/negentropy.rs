@@ -264,13 +264,7 @@ impl Session {
     }
 
     /// Pages prove what negentropy did not. A walk that is over already is the proof (HIST-1).
-    fn fall_back(
-        &mut self,
-        batch: BatchId,
-        job: usize,
-        relay: &mut Relay,
-        ctx: &mut Context<'_>,
-    ) {
+    fn fall_back(&mut self, batch: BatchId, job: usize, relay: &mut Relay, ctx: &mut Context<'_>) {
         let Some(state) = self.job(batch, job) else { return };
         let walked = state.walk.is_some() && state.method == Method::Pages;
         state.stage = if walked { Stage::Done } else { Stage::ToWalk };
@@ -368,8 +362,5 @@ fn halves(job: &Job) -> Option<Vec<Range>> {
     let from = if low < EPOCH && high > EPOCH { EPOCH } else { low };
     let middle = from + (high - from) / 2;
     let at = Timestamp::from_secs;
-    Some(alloc::vec![
-        Range { since, until: at(middle) },
-        Range { since: at(middle + 1), until },
-    ])
+    Some(alloc::vec![Range { since, until: at(middle) }, Range { since: at(middle + 1), until },])
 }

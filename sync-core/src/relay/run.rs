@@ -16,7 +16,7 @@ use crate::input::EoseHints;
 use crate::item::{GapReason, Item, Layer, Range, RelayText};
 use crate::ledger::{Cohort, Method};
 use crate::relay::Relay;
-use crate::relay::batch::{Batch, Job, Missing, Scope, Stage, Work};
+use crate::relay::batch::{Batch, Job, Missing, Recheck, Scope, Stage, Work};
 use crate::relay::page::{Step, Walk};
 use crate::relay::session::{Role, Session};
 use crate::tally::{EventTally, PageTally, SettleTally};
@@ -67,6 +67,7 @@ impl Session {
             as_of: ctx.wall,
             full: range.since.as_secs() == 0,
             method,
+            recheck: Recheck::Due,
             work,
         };
         ctx.shared.want.discovering += u32::from(batch.discovers());
@@ -82,13 +83,7 @@ impl Session {
     }
 
     /// The seconds that a batch has to prove.
-    fn range_of(
-        &self,
-        work: &Work,
-        negotiates: bool,
-        relay: &Relay,
-        ctx: &Context<'_>,
-    ) -> Range {
+    fn range_of(&self, work: &Work, negotiates: bool, relay: &Relay, ctx: &Context<'_>) -> Range {
         let top = ctx.top();
         match work.scope {
             Scope::Full => Range::up_to(top),
@@ -103,12 +98,19 @@ impl Session {
     pub(crate) fn start_jobs(&mut self, relay: &mut Relay, ctx: &mut Context<'_>) {
         let ids: Vec<BatchId> = self.batches.keys().copied().collect();
         for id in ids {
+            if self.open_count() >= relay.limits.subscriptions() {
+                return;
+            }
+            if self.batches.get(&id).is_some_and(|batch| batch.recheck == Recheck::Ready) {
+                self.recheck(id, relay, ctx);
+            }
             let jobs = self.batches.get(&id).map_or(0, |batch| batch.jobs.len());
             for job in 0..jobs {
                 if self.open_count() >= relay.limits.subscriptions() {
                     return;
                 }
-                match self.batches[&id].jobs[job].stage {
+                let Some(state) = self.job(id, job) else { break };
+                match state.stage {
                     Stage::ToNegotiate => self.negotiate(id, job, relay, ctx),
                     Stage::ToWalk => self.ask_page(id, job, relay, ctx),
                     Stage::Fetching => self.fetch(id, job, relay, ctx),
@@ -129,10 +131,10 @@ impl Session {
             (walk_id, walk)
         });
         let ask = walk.ask(&relay.pages);
-        let purpose = Purpose::Page { walk: *walk_id, split: ask.split, source };
+        let purpose = ask.purpose(*walk_id, source);
         job_state.stage = Stage::Walking(sub);
         ctx.emit(Event::PageAsked { relay: relay.id });
-        let role = Role::Page { batch: id, job };
+        let role = Role::Page { batch: id, job, number: ask.number };
         self.open_sub(sub, role, alloc::vec![ask.filter], purpose, relay, ctx);
     }
 
@@ -142,27 +144,22 @@ impl Session {
         sub: SubId,
         batch: BatchId,
         job: usize,
+        number: u32,
         tally: &EventTally,
     ) {
         let Some(job) = self.job(batch, job) else { return };
         job.received += u64::from(tally.received);
-        if tally.oversize > 0 {
-            let range = job.range;
-            job.missing.push(Missing {
-                range,
-                reason: GapReason::Oversize,
-                detail: RelayText::default(),
-                ids: Vec::new(),
-            });
-        }
         if tally.after_eose > 0
-            && job.stage != Stage::Walking(sub)
             && let Some((_, walk)) = &mut job.walk
+            && walk.on_late(number) == Step::End
+            && job.stage == Stage::ToWalk
         {
-            walk.on_late();
+            job.end_walk();
         }
-        if let Some(page) = tally.page {
-            job.page = Some(page);
+        if let Some(page) = &tally.page
+            && job.stage == Stage::Walking(sub)
+        {
+            job.page = Some(page.clone());
         }
     }
 
@@ -182,9 +179,14 @@ impl Session {
         relay.limits.on_answer();
         match sub.role.clone() {
             Role::Live => self.on_live_eose(id, relay, ctx),
-            Role::Page { batch, job } => {
+            Role::Page { batch, job, .. } => {
                 self.close_sub(id, relay, ctx);
                 self.on_page(batch, job, hints, relay, ctx);
+            }
+            Role::Recheck { batch, job } => {
+                let brought = sub.received > 0;
+                self.close_sub(id, relay, ctx);
+                self.on_rechecked(batch, job, brought, relay, ctx);
             }
             Role::Ids { batch, job } => {
                 self.close_sub(id, relay, ctx);
@@ -207,23 +209,10 @@ impl Session {
         let Some(state) = self.job(batch, job) else { return };
         let page = state.page.take().unwrap_or_else(PageTally::default);
         let Some((_, walk)) = &mut state.walk else { return };
-        relay.pages.age(wall, &ctx.config.learn);
+        relay.pages.age(wall, ctx.config.learn.ttl);
         match walk.on_page(&page, hints, &mut relay.pages) {
             Step::Ask => state.stage = Stage::ToWalk,
-            Step::End => {
-                let gaps: Vec<Missing> = walk
-                    .gaps()
-                    .iter()
-                    .map(|(range, reason)| Missing {
-                        range: *range,
-                        reason: *reason,
-                        detail: RelayText::default(),
-                        ids: Vec::new(),
-                    })
-                    .collect();
-                state.missing.extend(gaps);
-                state.stage = Stage::Walked;
-            }
+            Step::End => state.end_walk(),
         }
         self.after_job(batch, job, relay, ctx);
     }
@@ -283,9 +272,58 @@ impl Session {
                 | Stage::Done => {}
             }
         }
-        if self.batches.get(&batch).is_some_and(Batch::is_over) {
-            self.end_batch(batch, relay, ctx);
+        if let Some(batch) = self.batches.get_mut(&batch)
+            && batch.is_over()
+        {
+            match batch.recheck {
+                Recheck::Due if batch.emptied().next().is_some() => batch.recheck = Recheck::Ready,
+                Recheck::Due | Recheck::Over => {
+                    let id = batch.id;
+                    self.end_batch(id, relay, ctx);
+                }
+                Recheck::Ready | Recheck::Asked => {}
+            }
         }
+    }
+
+    /// Filters whose first page was empty are asked for once more, in one REQ (HIST-5).
+    fn recheck(&mut self, id: BatchId, relay: &mut Relay, ctx: &mut Context<'_>) {
+        let sub = self.sub_id();
+        let Some(batch) = self.batches.get_mut(&id) else { return };
+        let limit = relay.pages.limit(&ctx.config.page) as usize;
+        let Some(first) = batch.emptied().next() else { return };
+        let filters: Vec<_> = batch
+            .emptied()
+            .map(|job| {
+                let Job { filter, range, .. } = &batch.jobs[job];
+                filter.clone().since(range.since).until(range.until).limit(limit)
+            })
+            .collect();
+        batch.recheck = Recheck::Asked;
+        let purpose = Purpose::Ids { source: batch.source };
+        let role = Role::Recheck { batch: id, job: first };
+        self.open_sub(sub, role, filters, purpose, relay, ctx);
+    }
+
+    /// Still empty: that is the proof. Else the walks begin again.
+    fn on_rechecked(
+        &mut self,
+        id: BatchId,
+        job: usize,
+        brought: bool,
+        relay: &mut Relay,
+        ctx: &mut Context<'_>,
+    ) {
+        let Some(batch) = self.batches.get_mut(&id) else { return };
+        batch.recheck = Recheck::Over;
+        if brought {
+            let emptied: Vec<usize> = batch.emptied().collect();
+            for job in emptied {
+                batch.jobs[job].walk = None;
+                batch.jobs[job].stage = Stage::ToWalk;
+            }
+        }
+        self.after_job(id, job, relay, ctx);
     }
 
     /// Confirms what was proven and names what was not (S6, HIST-7).
@@ -297,7 +335,8 @@ impl Session {
         }
         let missing = batch.missing();
         let until = batch.live_since.min(batch.as_of);
-        let nothing = missing.iter().any(|m| m.range.since.as_secs() == 0 && m.range.until >= until);
+        let nothing =
+            missing.iter().any(|m| m.range.since.as_secs() == 0 && m.range.until >= until);
         if !nothing && batch.layer != Layer::Id {
             relay.claim(&batch, until, ctx);
             self.done.extend(batch.work.items.iter().cloned());
@@ -335,12 +374,20 @@ impl Session {
         let Some(sub) = self.subs.get(&id) else { return };
         match sub.role.clone() {
             Role::Live => self.lose_live(id, reason, text, relay, ctx),
-            Role::Page { batch, job } => {
+            Role::Page { batch, job, .. } => {
                 if let Some(state) = self.job(batch, job) {
                     let rest = state.rest();
                     state.fail(rest, reason, text.clone());
                 }
                 self.after_job(batch, job, relay, ctx);
+            }
+            // Its walk had ended in emptiness; that stands unproven.
+            Role::Recheck { batch, job } => {
+                if let Some(state) = self.job(batch, job) {
+                    let range = state.range;
+                    state.fail(range, reason, text.clone());
+                }
+                self.on_rechecked(batch, job, false, relay, ctx);
             }
             Role::Ids { batch, job } => self.on_ids_answered(batch, job, relay, ctx),
         }
@@ -380,10 +427,15 @@ impl Session {
         let Some(sub) = self.subs.get(&id) else { return };
         match sub.role.clone() {
             Role::Live => self.reopen_live(id, relay, ctx),
-            Role::Page { batch, job } => {
+            Role::Page { batch, job, .. } => {
                 if let Some(state) = self.job(batch, job) {
                     state.page = None;
                     state.stage = Stage::ToWalk;
+                }
+            }
+            Role::Recheck { batch, .. } => {
+                if let Some(batch) = self.batches.get_mut(&batch) {
+                    batch.recheck = Recheck::Due;
                 }
             }
             Role::Ids { batch, job } => self.on_ids_answered(batch, job, relay, ctx),
@@ -426,12 +478,7 @@ impl Session {
     }
 
     /// Everything that is live, by layer.
-    pub(crate) fn maintain_all(
-        &mut self,
-        scope: Scope,
-        relay: &mut Relay,
-        ctx: &mut Context<'_>,
-    ) {
+    pub(crate) fn maintain_all(&mut self, scope: Scope, relay: &mut Relay, ctx: &mut Context<'_>) {
         for layer in [Layer::One, Layer::Two, Layer::Three, Layer::Filter] {
             let items: Vec<Item> =
                 self.live_of.keys().filter(|item| item.layer() == layer).cloned().collect();

@@ -24,7 +24,9 @@ pub(crate) enum Role {
     /// Stands for what comes now.
     Live,
     /// A page of a job's walk.
-    Page { batch: BatchId, job: usize },
+    Page { batch: BatchId, job: usize, number: u32 },
+    /// Filters of a batch whose first page was empty, once more (HIST-5).
+    Recheck { batch: BatchId, job: usize },
     /// Needed ids of a job.
     Ids { batch: BatchId, job: usize },
 }
@@ -271,8 +273,10 @@ impl Session {
         }
         match role {
             Role::Live => {}
-            Role::Page { batch, job } => self.on_page_events(id, batch, job, tally),
-            Role::Ids { batch, job } => {
+            Role::Page { batch, job, number } => {
+                self.on_page_events(id, batch, job, number, tally);
+            }
+            Role::Recheck { batch, job } | Role::Ids { batch, job } => {
                 if let Some(job) = self.job(batch, job) {
                     job.received += u64::from(tally.received);
                 }
@@ -293,7 +297,10 @@ impl Session {
         sub.settled += tally.total();
         let role = sub.role.clone();
         self.retire(id, relay, ctx);
-        if let Role::Page { batch, job } | Role::Ids { batch, job } = role {
+        if let Role::Page { batch, job, .. }
+        | Role::Recheck { batch, job }
+        | Role::Ids { batch, job } = role
+        {
             self.settle_job(batch, job, tally, relay, ctx);
         }
         self.run(relay, ctx);
