@@ -64,12 +64,10 @@ pub(crate) struct Global {
     pub(crate) log_format: Option<LogFormat>,
 }
 
-/// `--log-format`.
+/// `--log-format`: for people, or one JSON object a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
-    /// For people.
     Text,
-    /// One JSON object a line.
     Json,
 }
 
@@ -223,4 +221,12 @@ impl ListenOptions {
             .chain(enabled.map(|enabled| flag("metrics.enabled", "--metrics-enabled", enabled)))
             .collect()
     }
+}
+
+/// Which daemon is asked.
+#[derive(Debug, Default, Args)]
+pub(crate) struct DaemonOptions {
+    /// Its control socket, or http://HOST:PORT for reading [key: socket]
+    #[arg(long, value_name = "PLACE", value_hint = ValueHint::FilePath)]
+    pub(crate) socket: Option<String>,
 }

@@ -14,8 +14,10 @@ use crate::term::Term;
 mod args;
 mod command;
 mod config;
+mod control;
 mod exit;
 mod failure;
+mod render;
 mod term;
 
 #[cfg(feature = "mimalloc")]

@@ -5,15 +5,13 @@ use std::io::{self, IsTerminal, Write};
 
 use clap::ValueEnum;
 
-/// When output is coloured.
+/// When output is coloured; `auto` is on a terminal, unless NO_COLOR is set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ColorChoice {
-    /// On a terminal, unless NO_COLOR is set.
+    // No doc comments here: clap would give each value a line of its own in help.
     #[default]
     Auto,
-    /// Always.
     Always,
-    /// Never.
     Never,
 }
 
@@ -71,6 +69,8 @@ pub(crate) struct Term {
     pub(crate) quiet: u8,
     /// Whether stderr is a terminal that bars can be drawn on.
     pub(crate) bars: bool,
+    /// Columns of stdout, when it is a terminal.
+    pub(crate) width: Option<usize>,
 }
 
 impl Term {
@@ -88,6 +88,7 @@ impl Term {
                 || !is_utf8(["LC_ALL", "LC_CTYPE", "LANG"].map(|name| env::var(name).ok())),
             quiet,
             bars: on_terminal && !dumb && quiet == 0 && verbose == 0,
+            width: width(),
         }
     }
 
@@ -119,10 +120,23 @@ impl Term {
         }
     }
 
+    /// What to do next, on stderr; `-q` hides it.
+    pub(crate) fn hint(self, text: &str) {
+        if self.hints() {
+            let _ = writeln!(io::stderr(), "{} {text}", self.err.with(Style::Hint, "hint:"));
+        }
+    }
+
     /// Whether hints are shown.
     pub(crate) fn hints(self) -> bool {
         self.quiet == 0
     }
+}
+
+fn width() -> Option<usize> {
+    let stdout = io::stdout();
+    let size = stdout.is_terminal().then(|| rustix::termios::tcgetwinsize(&stdout).ok())??;
+    (size.ws_col > 0).then_some(usize::from(size.ws_col))
 }
 
 /// `--color` beats NO_COLOR, which beats FORCE_COLOR, which beats the terminal; a dumb terminal
