@@ -15,6 +15,8 @@ mod args;
 mod command;
 mod config;
 mod control;
+#[cfg(feature = "serve")]
+mod demo;
 mod exit;
 mod failure;
 mod render;
