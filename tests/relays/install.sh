@@ -14,10 +14,16 @@ if ! command -v python3 >/dev/null 2>&1; then
     exit 3
 fi
 
+mkdir -p "$into"
+# Several test binaries may ask at once; one installs, the others wait for it.
+if command -v flock >/dev/null 2>&1; then
+    exec 9>"$into/.lock"
+    flock 9
+fi
+
 if [ ! -x "$venv/bin/nostr-relay" ]; then
     # A half-finished environment of an interrupted run is not repaired but made anew.
     rm -rf "$venv.part"
-    mkdir -p "$into"
     python3 -m venv "$venv.part" || {
         echo "install.sh: python3 has no venv module (Debian: apt-get install python3-venv)" >&2
         exit 3
