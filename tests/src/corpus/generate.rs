@@ -268,7 +268,7 @@ impl Generator {
         let growth = &mut self.growth[index];
         growth.states += 1;
         let author = match growth.maintainer {
-            Some(maintainer) if growth.states % 3 == 0 => maintainer,
+            Some(maintainer) if growth.states.is_multiple_of(3) => maintainer,
             _ => growth.owner,
         };
         self.state_by(index, author);
