@@ -1,3 +1,5 @@
 //! The simulated world, checkers and corpora of ngit-sync.
 
 pub mod corpus;
+pub mod entropy;
+pub mod sim;
