@@ -9,6 +9,7 @@ pub mod http;
 pub mod ingest;
 pub mod observe;
 pub mod recorder;
+pub mod settings;
 pub mod store;
 pub mod transport;
 pub mod verify;
