@@ -173,7 +173,7 @@
       parts.append(section('Time in state', Object.entries(r.time_in_state_s).filter(([, s]) => s > 0)
         .map(([name, s]) => name.replace('_', ' ') + '  ' + span(s) + '  (' + Math.round(100 * s / total) + ' %)')));
       parts.append(section('Changes', r.transitions.slice(-8).reverse().map((e) => clock(e.at_ms) + '  ' + words(e))));
-      parts.append(section('Errors', r.errors.slice(-6).reverse().map((e) => clock(e.at_ms) + '  ' + words(e))));
+      if (r.errors.length) parts.append(section('Errors', r.errors.slice(-6).reverse().map((e) => clock(e.at_ms) + '  ' + words(e))));
       if (r.gaps.length) parts.append(section('Missing', r.gaps.slice(0, 8).map((g) =>
         g.reason.replaceAll('_', ' ') + ', ' + g.items + ' items' + (g.detail ? ': ' + g.detail : ''))));
       cell.replaceChildren(parts);
