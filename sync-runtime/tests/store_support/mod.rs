@@ -49,6 +49,11 @@ pub fn open(dir: &Path) -> Store {
     Store::open(dir, options).unwrap()
 }
 
+/// A directory that costs no waiting for the disk, where the platform has one.
+pub fn in_memory() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
 /// A store in a directory of its own, which goes with the guard.
 pub fn fresh() -> (tempfile::TempDir, Store) {
     let dir = tempfile::tempdir().unwrap();
