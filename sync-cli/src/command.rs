@@ -11,6 +11,7 @@ use crate::term::Term;
 
 mod check_config;
 mod completions;
+mod events;
 mod explain;
 mod man;
 mod relays;
@@ -25,6 +26,8 @@ pub(crate) enum Command {
     Relays(relays::Args),
     /// Say why a relay is in its state, what is missing, and what comes next
     Explain(explain::Args),
+    /// Export or count the events of the store
+    Events(events::Args),
     /// Check the configuration, or show every key and where its value came from
     CheckConfig(check_config::Args),
     /// Write a completion script for a shell
@@ -71,6 +74,7 @@ impl Command {
     /// Does it.
     pub(crate) async fn run(self, context: Context) -> Result<Exit, Failure> {
         match self {
+            Self::Events(args) => events::run(args, context),
             Self::Status(args) => status::run(args, context).await,
             Self::Relays(args) => relays::run(args, context).await,
             Self::Explain(args) => explain::run(args, context).await,
@@ -86,7 +90,8 @@ impl Command {
             Self::Status(args) => args.json,
             Self::Relays(args) => args.speaks_json(),
             Self::Explain(args) => args.json,
-            Self::CheckConfig(_) | Self::Completions(_) | Self::Man(_) => false,
+            Self::Events(_) | Self::CheckConfig(_) => false,
+            Self::Completions(_) | Self::Man(_) => false,
         }
     }
 }
