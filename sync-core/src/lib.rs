@@ -5,17 +5,31 @@
 extern crate alloc;
 
 pub mod admit;
+pub mod agenda;
 pub mod command;
 pub mod config;
+mod context;
+pub mod core;
+pub mod coverage;
 pub mod event;
+pub mod explain;
+pub mod filters;
+pub mod health;
 pub mod id;
 pub mod input;
 pub mod item;
 pub mod ledger;
+pub mod plan;
 pub mod relay;
 pub mod rng;
 pub mod status;
 pub mod tally;
 pub mod time;
 pub mod url;
+pub mod want;
 pub mod wire;
+
+pub use crate::command::Command;
+pub use crate::config::Config;
+pub use crate::core::SyncCore;
+pub use crate::input::Input;

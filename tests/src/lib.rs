@@ -1,3 +1,6 @@
 //! The simulated world, checkers and corpora of ngit-sync.
 
+pub mod check;
 pub mod corpus;
+pub mod entropy;
+pub mod sim;

@@ -194,3 +194,10 @@ pub struct LastError {
     /// When.
     pub at_ms: WallMs,
 }
+
+impl LastError {
+    /// Whether `status` lists the relay by it at that moment (HLTH-5).
+    pub fn is_listed(&self, at: WallMs) -> bool {
+        self.category.is_listed() && at.since(self.at_ms) < ErrorCategory::LISTED.0
+    }
+}
