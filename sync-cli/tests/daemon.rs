@@ -1,53 +1,87 @@
-//! Commands that ask a daemon, against one that answers with fixed documents over a real socket.
+//! Commands that ask a daemon, over the real interface with a fixed state behind it.
 
 mod common;
 
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 
-use common::Cli;
+use common::{Cli, Ended};
 use serde_json::{Value, json};
+use sync_core::input::Operator;
+use sync_core::url::RelayUrl;
+use sync_runtime::api::{Explain, Ready, Status, WallMs};
+use sync_runtime::http::{Answer, Control, Options, Server};
+use sync_runtime::observe::{Build, Registry};
+use tokio_util::sync::CancellationToken;
 
-/// Answers every request by its path until the test ends; tells the request lines.
-fn daemon(cli: &Cli, answers: Vec<(&'static str, u16, Value)>) -> Receiver<String> {
-    let dir = cli.home().join("run/ngit-sync");
-    std::fs::create_dir_all(&dir).expect("a directory can be made");
-    let listener = UnixListener::bind(dir.join("control.sock")).expect("the socket is free");
-    let (tell, told) = channel();
-    std::thread::spawn(move || {
-        for stream in listener.incoming().map_while(Result::ok) {
-            let line = answer(stream, &answers);
-            if tell.send(line).is_err() {
-                return;
-            }
-        }
-    });
-    told
+/// A daemon whose state never changes; it tells what it was asked to do.
+struct Fixed {
+    status: Status,
+    asked: Mutex<Sender<Operator>>,
 }
 
-fn answer(mut stream: UnixStream, answers: &[(&'static str, u16, Value)]) -> String {
-    let mut lines = BufReader::new(stream.try_clone().expect("it is open")).lines();
-    let head: Vec<_> = lines.by_ref().map_while(Result::ok).take_while(|l| !l.is_empty()).collect();
-    let request = head[0].trim_end_matches(" HTTP/1.1").to_owned();
-    let known = answers.iter().find(|(path, _, _)| request.ends_with(&format!(" {path}")));
-    let missing = (404, error("not_found", "no such path"));
-    let (status, data) = known.map_or(missing, |(_, status, data)| (*status, data.clone()));
-    let body = json!({
-        "schema": "ngit-sync/test/1", "generated_at": "2026-11-20T08:41:12.004Z",
-        "daemon": {"version": "0.1.0", "pid": 4127, "uptime_s": 273_600.5, "started_ms": 1},
-        "data": data, "new_in_a_later_version": true,
-    });
-    let body = body.to_string();
-    let length = body.len();
-    let head =
-        format!("HTTP/1.1 {status} X\r\nX-Ngit-Sync-Api: 1\r\nContent-Length: {length}\r\n\r\n");
-    stream.write_all((head + &body).as_bytes()).expect("the command reads");
-    request
+impl Control for Fixed {
+    fn status(&self) -> Answer<'_, Status> {
+        Box::pin(async { Ok(self.status.clone()) })
+    }
+
+    fn explain(&self, relay: RelayUrl) -> Answer<'_, Explain> {
+        let explain = Explain {
+            subject: relay.to_string(),
+            summary: "relay.c.example is connected with PARTIAL history".into(),
+            because: vec!["2 of 31 batches failed".into(), "it refused 14 ids".into()],
+            effect: "live events arrive".into(),
+            next: "daily reconciliation in 7h".into(),
+            ..Explain::default()
+        };
+        Box::pin(async { Ok(explain) })
+    }
+
+    fn operator(&self, operator: Operator) -> Answer<'_, ()> {
+        self.asked.lock().expect("no test panicked").send(operator).expect("the test listens");
+        Box::pin(async { Ok(()) })
+    }
+
+    fn ready(&self) -> Answer<'_, Ready> {
+        Box::pin(async { Ok(Ready::default()) })
+    }
 }
 
-fn error(id: &str, message: &str) -> Value {
-    json!({"id": id, "message": message, "nearest": ["wss://relay.a.example/"]})
+/// Runs a command against a daemon in this state, at the usual socket.
+struct Daemon {
+    cli: Cli,
+    asked: Receiver<Operator>,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Daemon {
+    fn start(status: Value) -> Self {
+        let cli = Cli::new();
+        let (tell, asked) = channel();
+        let status = serde_json::from_value(status).expect("the status is complete");
+        let control = Arc::new(Fixed { status, asked: Mutex::new(tell) });
+        let socket = Some(cli.home().join("run/ngit-sync/control.sock"));
+        let runtime = tokio::runtime::Runtime::new().expect("threads can be started");
+        // Three days and four hours pass between the first look at the clock and every other one.
+        let looks = Mutex::new(0_u64);
+        let clock = move || {
+            let mut looks = looks.lock().expect("no test panicked");
+            *looks += 1;
+            WallMs(1_795_164_072_004 - if *looks == 1 { 273_600_500 } else { 0 })
+        };
+        let registry = Registry::new(Build { version: "0.1.0", commit: "" }, Arc::new(clock));
+        let options = Options { socket, ..Options::default() };
+        let server = runtime.block_on(Server::bind(options, registry)).expect("the socket is free");
+        runtime.spawn(server.serve(control, CancellationToken::new()));
+        Self { cli, asked, _runtime: runtime }
+    }
+
+    fn run(&self, args: &[&str]) -> Ended {
+        let mut ended = self.cli.run(args);
+        let pid = format!("pid {}\n", std::process::id());
+        ended.stdout = ended.stdout.replace(&pid, "pid 4127\n");
+        ended
+    }
 }
 
 fn relay(host: &str, connection: &str, health: &str, more: Value) -> Value {
@@ -102,21 +136,21 @@ fn status() -> Value {
 
 #[test]
 fn status_is_a_glance_at_everything() {
-    let cli = Cli::new();
-    let _told = daemon(&cli, vec![("/v1/status", 200, status())]);
-    insta::assert_snapshot!("status", cli.run(&["status"]));
-    assert_eq!(cli.run(&["status", "--check", "-q"]).code, Some(4));
+    let daemon = Daemon::start(status());
+    insta::assert_snapshot!("status", daemon.run(&["status"]));
+    assert_eq!(daemon.run(&["status", "--check", "-q"]).code, Some(4));
 }
 
 #[test]
 fn status_as_json_is_the_daemons_own_document() {
-    let cli = Cli::new();
-    let _told = daemon(&cli, vec![("/v1/status", 200, status())]);
-    let ended = cli.run(&["status", "--json"]);
+    let daemon = Daemon::start(status());
+    let ended = daemon.run(&["status", "--json"]);
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
     let document: Value = serde_json::from_str(&ended.stdout).expect("stdout is JSON");
-    assert_eq!(document["data"], status());
-    assert_eq!(document["new_in_a_later_version"], true);
+    assert_eq!(document["schema"], "ngit-sync/status/1");
+    assert_eq!(document["generated_at"], "2026-11-20T08:41:12.004Z");
+    assert_eq!(document["data"]["store"]["events"], 105_432);
+    assert_eq!(document["data"]["relays"].as_array().map(Vec::len), Some(4));
 }
 
 #[test]
@@ -127,73 +161,73 @@ fn without_a_daemon_the_error_says_where_it_was_looked_for() {
 }
 
 #[test]
-fn a_relay_is_named_by_its_host_and_asked_for_by_its_url() {
+fn another_socket_can_be_named_by_flag_and_by_environment() {
     let cli = Cli::new();
-    let told = daemon(
-        &cli,
-        vec![
-            ("/v1/relays", 200, json!({"relays": relays()})),
-            ("/v1/relays/wss%3A%2F%2Frelay.c.example%2F/resync", 200, json!({"accepted": "x"})),
-            (
-                "/v1/relays/wss%3A%2F%2Frelay.c.example%2F/accept-gap?row=4",
-                200,
-                json!({"accepted": "x"}),
-            ),
-        ],
-    );
-    let ended = cli.run(&["relays", "resync", "relay.c.example"]);
-    assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "resync relay.c.example: taken\n"));
-    let ended = cli.run(&["relays", "accept-gap", "wss://relay.c.example/", "4"]);
+    for ended in [
+        cli.run(&["status", "--socket", "unix:/nowhere/s"]),
+        cli.run_with(&["status"], &[("NGIT_SYNC_SOCKET", "unix:/nowhere/s")]),
+    ] {
+        assert_eq!(ended.code, Some(10));
+        let first = "error: cannot reach the ngit-sync daemon at /nowhere/s\n";
+        assert!(ended.stderr.starts_with(first), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn relays_are_listed_like_in_the_status() {
+    let ended = Daemon::start(status()).run(&["relays", "list"]);
     assert_eq!(ended.code, Some(0), "{ended}");
-    let requests: Vec<_> = told.try_iter().collect();
+    let names: Vec<_> = ended.stdout.lines().map(|line| &line[..line.len().min(22)]).collect();
+    assert_eq!(names.len(), 5, "{names:?}");
+    assert!(names[1].contains("relay.a.example"), "{names:?}");
+}
+
+#[test]
+fn a_relay_is_named_by_its_host_and_what_is_asked_reaches_the_core() {
+    let daemon = Daemon::start(status());
+    let ended = daemon.run(&["relays", "resync", "relay.c.example"]);
+    let taken = "taken: resync wss://relay.c.example/\n";
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), taken));
+    assert_eq!(daemon.run(&["relays", "accept-gap", "relay.c.example", "4"]).code, Some(0));
+    assert_eq!(daemon.run(&["relays", "add", "relay.z.example/"]).code, Some(0));
+    let url = |text| RelayUrl::parse(text).expect("the URL is valid");
+    let asked: Vec<_> = daemon.asked.try_iter().collect();
+    let gap = Some(sync_core::id::RowId(4));
     assert_eq!(
-        requests,
+        asked,
         [
-            "GET /v1/relays",
-            "POST /v1/relays/wss%3A%2F%2Frelay.c.example%2F/resync",
-            "POST /v1/relays/wss%3A%2F%2Frelay.c.example%2F/accept-gap?row=4",
+            Operator::Resync(url("wss://relay.c.example/")),
+            Operator::AcceptGap { relay: url("wss://relay.c.example/"), gap },
+            Operator::AddRelay(url("wss://relay.z.example/")),
         ]
     );
 }
 
 #[test]
 fn a_relay_that_the_daemon_does_not_know_is_answered_with_the_nearest() {
-    let cli = Cli::new();
-    let _told = daemon(
-        &cli,
-        vec![(
-            "/v1/relays/wss%3A%2F%2Frelay.x.example%2F",
-            404,
-            error("not_found", "no such relay"),
-        )],
-    );
-    let ended = cli.run(&["relays", "show", "wss://relay.x.example/"]);
+    let ended = Daemon::start(status()).run(&["relays", "show", "relay.aa.example"]);
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(15), ""));
-    assert_eq!(ended.stderr, "error: no such relay\nhint: did you mean wss://relay.a.example/?\n");
+    insta::assert_snapshot!("unknown_relay", ended.stderr);
 }
 
 #[test]
 fn one_relay_is_shown_with_its_gaps() {
-    let cli = Cli::new();
     let gap = json!({"row": 4, "reason": "dense_second", "items": 1, "since_ms": 1, "tries": 2,
         "range": {"since": 5, "until": 5}, "detail": "slow"});
     let view = relay("relay.c.example", "connected_degraded", "degraded", json!({"gaps": [gap]}));
-    let _told = daemon(&cli, vec![("/v1/relays/wss%3A%2F%2Frelay.c.example%2F", 200, view)]);
-    let ended = cli.run(&["relays", "show", "wss://relay.c.example/"]);
+    let mut state = status();
+    state["relays"] = json!([view]);
+    let ended = Daemon::start(state).run(&["relays", "show", "relay.c.example"]);
     assert_eq!(ended.code, Some(0), "{ended}");
+    // The fixed state began at the epoch; how long ago that is changes.
     let lines: Vec<_> = ended.stdout.lines().filter(|line| !line.contains(", for ")).collect();
     insta::assert_snapshot!("relay", lines.join("\n"));
 }
 
 #[test]
-fn explain_says_why_and_what_next() {
-    let cli = Cli::new();
-    let explain = json!({
-        "subject": "relay.c.example", "summary": "relay.c.example is connected with PARTIAL history",
-        "because": ["2 of 31 batches failed", "it refused 14 ids"], "effect": "live events arrive",
-        "next": "daily reconciliation in 7h", "health": "", "next_in_s": 25_200.0,
-    });
-    let _told = daemon(&cli, vec![("/v1/explain/wss%3A%2F%2Frelay.c.example%2F", 200, explain)]);
-    let ended = cli.run(&["explain", "wss://relay.c.example/"]);
-    insta::assert_snapshot!("explain", ended);
+fn explain_says_why_and_what_next_and_what_a_code_means() {
+    let daemon = Daemon::start(status());
+    insta::assert_snapshot!("explain", daemon.run(&["explain", "relay.c.example"]));
+    let ended = daemon.run(&["explain", "E107"]);
+    assert!(ended.stdout.starts_with("E107 is an error of type tls\n"), "{ended}");
 }
