@@ -21,6 +21,7 @@ struct Told {
     message: String,
     at: Option<String>,
     causes: Vec<String>,
+    notes: Vec<String>,
     hints: Vec<String>,
     more: Vec<Failure>,
 }
@@ -69,6 +70,11 @@ impl Failure {
         self.tell(|told| told.causes.push(text.into()))
     }
 
+    /// A line that belongs to it, with a label of its own.
+    pub(crate) fn note(self, text: impl Into<String>) -> Self {
+        self.tell(|told| told.notes.push(text.into()))
+    }
+
     /// What to do.
     pub(crate) fn hint(self, text: impl Into<String>) -> Self {
         self.tell(|told| told.hints.push(text.into()))
@@ -93,6 +99,9 @@ impl Failure {
         for cause in &told.causes {
             let _ = writeln!(text, "  caused by: {cause}");
         }
+        for note in &told.notes {
+            let _ = writeln!(text, "  {note}");
+        }
         for hint in told.hints.iter().filter(|_| hints) {
             let label = paint.with(Style::Hint, "hint:");
             let _ = writeln!(text, "{label} {hint}");
@@ -112,6 +121,7 @@ impl Failure {
                 "message": told.message,
                 "at": told.at,
                 "causes": told.causes,
+                "notes": told.notes,
                 "hint": told.hints.first(),
             })
         })
