@@ -11,9 +11,11 @@ use crate::term::Term;
 
 mod check_config;
 mod completions;
+mod events;
 mod explain;
 mod man;
 mod relays;
+mod replay;
 mod status;
 
 /// What to do.
@@ -23,8 +25,12 @@ pub(crate) enum Command {
     Status(status::Args),
     /// List, add, pause, retry the relays of a running daemon
     Relays(relays::Args),
-    /// Say why a relay is in its state, what is missing, and what comes next
+    /// Say why a relay is in its state and what comes next, or what a code means
     Explain(explain::Args),
+    /// Export or count the events of the store
+    Events(events::Args),
+    /// Replay a recording and compare it byte for byte
+    Replay(replay::Args),
     /// Check the configuration, or show every key and where its value came from
     CheckConfig(check_config::Args),
     /// Write a completion script for a shell
@@ -71,9 +77,11 @@ impl Command {
     /// Does it.
     pub(crate) async fn run(self, context: Context) -> Result<Exit, Failure> {
         match self {
+            Self::Events(args) => events::run(args, context),
             Self::Status(args) => status::run(args, context).await,
             Self::Relays(args) => relays::run(args, context).await,
             Self::Explain(args) => explain::run(args, context).await,
+            Self::Replay(args) => replay::run(args, context),
             Self::CheckConfig(args) => check_config::run(args, context),
             Self::Completions(args) => completions::run(args),
             Self::Man(args) => man::run(args),
@@ -86,7 +94,8 @@ impl Command {
             Self::Status(args) => args.json,
             Self::Relays(args) => args.speaks_json(),
             Self::Explain(args) => args.json,
-            Self::CheckConfig(_) | Self::Completions(_) | Self::Man(_) => false,
+            Self::Events(_) | Self::Replay(_) | Self::CheckConfig(_) => false,
+            Self::Completions(_) | Self::Man(_) => false,
         }
     }
 }
