@@ -4,6 +4,7 @@ pub mod api;
 pub mod clock;
 pub mod connection;
 pub mod dial;
+mod driver;
 pub mod http;
 pub mod ingest;
 pub mod observe;

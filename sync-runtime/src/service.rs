@@ -6,11 +6,16 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use nostr::event::EventId;
+use nostr::filter::Filter;
 use nostr::key::Keys;
+use nostr::types::Timestamp;
 use sync_core::Config;
+use sync_core::admit::policy::{Policy, PolicyError};
 use sync_core::event::Event;
 use sync_core::explain::{Explanation, Progress};
 use sync_core::input::{Fact, FactSource, Input, Operator};
+use sync_core::item::Range;
 use sync_core::url::{RelayUrl, RelayUrlError};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -18,11 +23,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{Status, SyncOutcome, SyncProgress, WallMs};
 use crate::clock::Clock;
-use crate::connection::ConnContext;
+use crate::connection::{ConnContext, EventBodies, HaveSet};
 use crate::dial::{Dialer, DialerError, Resolve, SystemResolver, TlsRoots};
 use crate::driver::{Driver, Ends, Request};
 use crate::http;
-use crate::ingest::{Ingest, IngestOptions};
+use crate::ingest::{self, Ingest, IngestOptions, OnStored, Submitter};
 use crate::observe::{Build, Registry};
 use crate::recorder::{RecordError, Recording};
 use crate::settings::Settings;
@@ -30,8 +35,6 @@ use crate::store::{EventStore, Store, StoreError, StoreOptions};
 
 /// Inputs that wait for the driver.
 const INPUTS: usize = 8192;
-/// Events that wait for ingest.
-const INTAKE: usize = 10_000;
 /// Requests that wait for the driver.
 const REQUESTS: usize = 64;
 /// Events that a slow subscriber of [`Handle::subscribe`] may lag behind.
@@ -49,6 +52,9 @@ pub enum StartError {
         /// Why.
         source: RelayUrlError,
     },
+    /// The store cannot be read.
+    #[error("cannot read the store")]
+    Read(#[source] StoreError),
     /// No directory for the store was named.
     #[error("no data directory is configured")]
     NoDataDir,
@@ -62,7 +68,10 @@ pub enum StartError {
     },
     /// The rules of acceptance cannot be read.
     #[error("the rules of `accept` cannot be used")]
-    Policy(#[from] sync_core::admit::policy::PolicyError),
+    Policy(#[from] PolicyError),
+    /// A thread cannot be started.
+    #[error("cannot start a thread")]
+    Thread(#[source] io::Error),
     /// The interface cannot listen.
     #[error("the interface cannot listen")]
     Bind(#[from] http::BindError),
@@ -89,9 +98,17 @@ pub struct Builder {
     roots: Option<TlsRoots>,
     build: Build,
     seed: Option<u64>,
+    on_stored: Option<OnStored>,
 }
 
 impl Builder {
+    /// Called for every event that was stored, once it is durable; short, from the writer's
+    /// thread.
+    pub fn on_stored(mut self, call: OnStored) -> Self {
+        self.on_stored = Some(call);
+        self
+    }
+
     /// Another resolver than the system's.
     pub fn resolver(mut self, resolver: Arc<dyn Resolve>) -> Self {
         self.resolver = resolver;
@@ -151,25 +168,28 @@ impl Builder {
         let (requests, requests_end) = mpsc::channel(REQUESTS);
         let (events, _) = broadcast::channel(EVENTS);
         let (progress, progress_end) = watch::channel(Progress { collecting: true, ..Progress::default() });
-        let ingest = Ingest::start(IngestOptions {
-            config: config.clone(),
-            store: Arc::new(store.clone()),
-            inputs: inputs.clone(),
-            registry: registry.clone(),
-            capacity: INTAKE,
-        })?;
+        let (policy, facts) = boot(&store, &config).await?;
+        let names = registry.clone();
+        let options = IngestOptions {
+            relay: Arc::new(move |relay| names.relay(relay).map(|relay| relay.url().clone())),
+            on_stored: self.on_stored,
+            observer: Arc::new(ingest::NoObserver),
+            ..IngestOptions::new(config.clone())
+        };
+        let ingest = Ingest::start(options, Arc::new(store.clone()), policy, inputs.clone())
+            .map_err(StartError::Thread)?;
         let roots = self.roots.unwrap_or_else(TlsRoots::platform);
         let context = Arc::new(ConnContext {
             dialer: Arc::new(Dialer::new(&config.dial, self.resolver, &roots)?),
             config: Arc::new(config.clone()),
             inputs: inputs.clone(),
-            intake: ingest.intake(),
-            have: Arc::new(store.clone()),
-            bodies: Arc::new(store.clone()),
+            intake: ingest.arrivals(),
+            have: Arc::new(StoreView(store.clone())),
+            bodies: Arc::new(StoreView(store.clone())),
             keys,
         });
         let wall = Clock::wall();
-        let seed = self.seed.unwrap_or_else(|| seed_of_clock());
+        let seed = self.seed.unwrap_or_else(seed_of_clock);
         let recording = match &self.settings.record.file.0 {
             Some(path) => Some(Recording::begin(path, &config, seed, wall)?),
             None => None,
@@ -188,7 +208,7 @@ impl Builder {
         let control = Arc::new(handle.clone());
         let http = tokio::spawn(server.serve(control, stop.clone()));
         let driver = tokio::spawn(driver.run());
-        boot(&store, &ingest, &inputs).await?;
+        hand_in(&store, facts, &inputs).await?;
         Ok(SyncService { handle, address, driver, http, stop, ingest, store })
     }
 }
@@ -214,6 +234,7 @@ impl SyncService {
             roots: None,
             build: Build { version: env!("CARGO_PKG_VERSION"), commit: "unknown" },
             seed: None,
+            on_stored: None,
         }
     }
 
@@ -230,6 +251,11 @@ impl SyncService {
     /// The store.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Takes events that did not come from a relay, by the same rules.
+    pub fn submitter(&self) -> Submitter {
+        self.ingest.submitter()
     }
 
     /// Waits until every wanted item is complete or explained; only for a service that was built
@@ -320,26 +346,51 @@ impl Handle {
     }
 }
 
+/// Reads the policy's view and the facts of the own store.
+async fn boot(store: &Store, config: &Config) -> Result<(Policy, Vec<Vec<Fact>>), StartError> {
+    let mut policy = Policy::new(config)?;
+    let store = store.clone();
+    let read = tokio::task::spawn_blocking(move || {
+        let mut chunks = Vec::new();
+        ingest::boot(&store, &mut policy, false, &mut |facts| chunks.push(facts))
+            .map(|()| (policy, chunks))
+    });
+    read.await.expect("reading a store does not panic").map_err(StartError::Read)
+}
+
 /// Hands the ledger and the facts of the own store in; nothing is dialed before (DISC-9).
-async fn boot(
+async fn hand_in(
     store: &Store,
-    ingest: &Ingest,
+    facts: Vec<Vec<Fact>>,
     inputs: &mpsc::Sender<Input>,
 ) -> Result<(), StartError> {
-    let rows = store.ledger().map_err(|source| StartError::Store {
-        path: PathBuf::new(),
-        source,
-    })?;
-    for row in rows {
-        let _ = inputs.send(Input::Ledger(row)).await;
-    }
-    let facts: Vec<Fact> = ingest.boot_facts();
-    for facts in facts.chunks(Input::MAX_FACTS) {
-        let input = Input::Facts { from: FactSource::Boot, facts: facts.to_vec() };
+    let rows = store.ledger().map_err(StartError::Read)?.into_iter().map(Input::Ledger);
+    let facts = facts.into_iter().map(|facts| Input::Facts { from: FactSource::Boot, facts });
+    for input in rows.chain(facts).chain([Input::Booted]) {
+        // The driver is gone only when it panicked; its task says so.
         let _ = inputs.send(input).await;
     }
-    let _ = inputs.send(Input::Booted).await;
     Ok(())
+}
+
+/// The store as connections need it.
+struct StoreView(Store);
+
+impl HaveSet for StoreView {
+    fn have_set(&self, filter: &Filter, range: Range) -> io::Result<Vec<(Timestamp, EventId)>> {
+        let mut items = Vec::new();
+        self.0
+            .have_set(filter, range, &mut |at, id| items.push((at, id)))
+            .map_err(io::Error::other)?;
+        Ok(items)
+    }
+}
+
+impl EventBodies for StoreView {
+    fn event_json(&self, id: &EventId) -> io::Result<Option<String>> {
+        let found = self.0.by_ids(&[*id]).map_err(io::Error::other)?;
+        Ok(found.into_iter().next().flatten().map(|json| json.to_string()))
+    }
 }
 
 fn check_relays(config: &Config) -> Result<(), StartError> {
