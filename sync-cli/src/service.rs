@@ -2,15 +2,18 @@
 //! ended.
 
 use std::error::Error;
+use std::time::Duration;
 
-use sync_core::input::Operator;
 use sync_runtime::api::{Status, SyncOutcome};
+use sync_runtime::service::{Handle, SyncService};
 use sync_runtime::settings::Settings;
-use sync_runtime::store::StoreError;
-use sync_runtime::{Handle, SyncService};
+use sync_runtime::store::{EventStore, StoreError};
 
 use crate::exit::Exit;
 use crate::failure::Failure;
+
+/// A driver that takes longer to answer is stuck.
+const ALIVE: Duration = Duration::from_secs(2);
 
 /// How long it works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,23 +42,32 @@ impl Service {
     }
 
     /// How things stand.
-    pub(crate) async fn status(&self) -> Status {
-        self.handle.status().await
+    pub(crate) fn status(&self) -> Status {
+        self.handle.status()
     }
 
-    /// Whether nothing is pending.
-    pub(crate) fn is_complete(&self) -> bool {
-        self.handle.progress().complete
+    /// Whether its driver answers in time.
+    pub(crate) async fn is_alive(&self) -> bool {
+        let answer = tokio::time::timeout(ALIVE, self.handle.wanted_counts()).await;
+        matches!(answer, Ok(Some(_)))
     }
 
-    /// Asks for the end; [`Self::finished`] then says how far it came.
-    pub(crate) async fn stop(&self) {
-        self.handle.operator(Operator::Shutdown).await;
+    /// Waits for the end of [`Mode::Once`]; true when nothing that is wanted is missing.
+    pub(crate) async fn finished(&self) -> bool {
+        self.inner.finished().await.is_complete()
     }
 
-    /// Waits for the end of [`Mode::Once`].
-    pub(crate) async fn finished(&self) -> SyncOutcome {
-        self.inner.finished().await
+    /// What was done so far.
+    pub(crate) fn outcome(&self) -> SyncOutcome {
+        self.handle.outcome()
+    }
+
+    /// How many events are durable.
+    pub(crate) fn stored(&self) -> Result<u64, Failure> {
+        let stats = tokio::task::block_in_place(|| self.inner.store().stats());
+        stats.map(|stats| stats.events).map_err(|error| {
+            Failure::new(Exit::from(&error), "cannot read the store").caused_by(&error)
+        })
     }
 
     /// Closes everything in order.

@@ -3,10 +3,10 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::json;
-use sync_runtime::api::{DaemonView, Status, WallMs};
+use sync_runtime::api::{DaemonView, WallMs};
 
 use crate::command::Context;
 use crate::config::{Assignment, CommandLine, Surroundings};
@@ -20,8 +20,11 @@ use crate::signals::Signals;
 use crate::term::{Style, answer};
 use crate::{config, logs, render};
 
-/// The demo is over by then, whatever happens.
+/// Each of its two parts is over by then, whatever happens.
 const LONGEST: Duration = Duration::from_secs(120);
+
+/// All of them are found and complete in the end.
+const RELAYS: u64 = 3;
 
 /// Arguments of `demo`.
 #[derive(Debug, clap::Args)]
@@ -49,12 +52,14 @@ pub(crate) async fn run(_: Args, context: Context) -> Result<Exit, Failure> {
     let service = Service::start(settings(&context, &relays, &store)?, Mode::Daemon).await?;
     let mut show = Show { service: &service, progress: Progress::new(term) };
     let work = async {
-        let Some(_) = show.until(corpus.len()).await else { return Ok(None) };
+        if !show.until(corpus.len()).await? {
+            return Ok(None);
+        }
         let caught_up = begun.elapsed().unwrap_or_default();
         term.note("everything is there; somebody publishes a comment on the first relay");
         relays.publish(&corpus.news).await?;
-        let status = show.until(corpus.len() + 1).await;
-        Ok::<_, Failure>(status.map(|status| (status, caught_up)))
+        let live = show.until(corpus.len() + 1).await?;
+        Ok::<_, Failure>(live.then_some(caught_up))
     };
     let done = tokio::select! {
         done = work => done?,
@@ -72,16 +77,17 @@ pub(crate) async fn run(_: Args, context: Context) -> Result<Exit, Failure> {
         started_ms: begun.into(),
         data_dir: None,
     };
-    let status = service.status().await;
+    let status = service.status();
+    let stored = service.stored()?;
     signals.unless_again(service.shutdown()).await;
     answer(&render::status::render(&status, &daemon, now, term))?;
-    let Some((_, caught_up)) = done else {
+    let Some(caught_up) = done else {
         return Err(Failure::new(
             Exit::Partial,
             format!(
                 "after {} seconds {} of {} events are there",
                 LONGEST.as_secs(),
-                count(status.store.events),
+                count(stored),
                 count(corpus.len() + 1),
             ),
         ));
@@ -99,21 +105,21 @@ struct Show<'a> {
 }
 
 impl Show<'_> {
-    /// Shows progress until the store holds so many events and nothing is pending; `None` when that
-    /// takes too long.
-    async fn until(&mut self, events: u64) -> Option<Status> {
+    /// Shows progress until the store holds so many events and every relay is complete and live;
+    /// false when that takes too long.
+    async fn until(&mut self, events: u64) -> Result<bool, Failure> {
         let mut looks = tokio::time::interval(LOOK);
-        let watch = async {
-            loop {
-                looks.tick().await;
-                let status = self.service.status().await;
-                self.progress.show(&status);
-                if status.store.events >= events && self.service.is_complete() {
-                    return status;
-                }
+        let begun = Instant::now();
+        while begun.elapsed() < LONGEST {
+            looks.tick().await;
+            let status = self.service.status();
+            self.progress.show(&status);
+            let all_live = status.counts.live == RELAYS && status.counts.tracked == RELAYS;
+            if all_live && self.service.stored()? >= events {
+                return Ok(true);
             }
-        };
-        tokio::time::timeout(LONGEST, watch).await.ok()
+        }
+        Ok(false)
     }
 }
 

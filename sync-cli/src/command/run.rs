@@ -47,9 +47,11 @@ pub(crate) async fn run(args: Args, context: Context) -> Result<Exit, Failure> {
     loop {
         tokio::select! {
             _ = ticks.tick() => {
-                // A driver that does not answer must not look alive.
-                let status = service.status().await;
-                tell(NotifyState::Watchdog);
+                let status = service.status();
+                // A driver that is stuck must not look alive.
+                if service.is_alive().await {
+                    tell(NotifyState::Watchdog);
+                }
                 let relays = counted(status.counts.connected, "relay", "relays");
                 tell(NotifyState::Status(&format!("{}, {relays} connected", status.phase.as_str())));
             }

@@ -12,6 +12,7 @@ use crate::config::require_work;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::progress::{LOOK, Progress};
+use crate::render::sync::is_complete;
 use crate::service::{Mode, Service};
 use crate::signals::Signals;
 use crate::term::{Term, answer};
@@ -43,33 +44,49 @@ pub(crate) async fn run(args: Args, context: Context) -> Result<Exit, Failure> {
         service = Service::start(settings, Mode::Once) => service?,
         exit = signals.next() => return Ok(exit),
     };
-    let (end, outcome) = watch(&service, &mut signals, args.max_time, context.term).await;
+    let end = watch(&service, &mut signals, args.max_time, context.term).await;
+    let mut outcome = service.outcome();
+    if let Some(cut) = end.cut(args.max_time) {
+        outcome.cut = Some(cut);
+    }
     signals.unless_again(service.shutdown()).await;
+    let complete = matches!(end, End::Finished { complete: true }) && is_complete(&outcome);
     let text = match args.json {
-        true => format!("{}\n", document(&outcome)?),
+        true => format!("{}\n", document(&outcome, complete)?),
         false => render::sync::render(&outcome),
     };
     answer(&text)?;
     Ok(match end {
         End::Signal(exit) => exit,
-        End::Finished if render::sync::is_complete(&outcome) => Exit::Ok,
-        End::Finished | End::TimeOver => Exit::Partial,
+        End::Finished { .. } if complete => Exit::Ok,
+        End::Finished { .. } | End::TimeOver => Exit::Partial,
     })
 }
 
 enum End {
-    Finished,
+    Finished { complete: bool },
     TimeOver,
     Signal(Exit),
 }
 
-/// Shows progress until the end, and what there is then.
+impl End {
+    /// Why it came early.
+    fn cut(&self, max_time: Option<Span>) -> Option<String> {
+        match self {
+            Self::Finished { .. } => None,
+            Self::TimeOver => max_time.map(|span| format!("--max-time {span} is over")),
+            Self::Signal(_) => Some("a signal came".to_owned()),
+        }
+    }
+}
+
+/// Shows progress until the end.
 async fn watch(
     service: &Service,
     signals: &mut Signals,
     max_time: Option<Span>,
     term: Term,
-) -> (End, SyncOutcome) {
+) -> End {
     let mut progress = Progress::new(term);
     let mut looks = tokio::time::interval(LOOK);
     let over = async {
@@ -80,33 +97,21 @@ async fn watch(
     };
     let finished = service.finished();
     tokio::pin!(over, finished);
-    let (end, outcome) = loop {
+    let end = loop {
         tokio::select! {
-            outcome = &mut finished => break (End::Finished, Some(outcome)),
-            _ = looks.tick() => progress.show(&service.status().await),
-            () = &mut over => break (End::TimeOver, None),
-            exit = signals.next() => break (End::Signal(exit), None),
+            complete = &mut finished => break End::Finished { complete },
+            _ = looks.tick() => progress.show(&service.status()),
+            () = &mut over => break End::TimeOver,
+            exit = signals.next() => break End::Signal(exit),
         }
     };
     progress.end();
-    let mut outcome = match outcome {
-        Some(outcome) => outcome,
-        None => {
-            service.stop().await;
-            signals.unless_again(finished).await
-        }
-    };
-    let cut = match &end {
-        End::Finished => None,
-        End::TimeOver => max_time.map(|span| format!("--max-time {span} is over")),
-        End::Signal(_) => Some("a signal came".to_owned()),
-    };
-    outcome.cut = cut.or(outcome.cut);
-    (end, outcome)
+    end
 }
 
-fn document(outcome: &SyncOutcome) -> Result<serde_json::Value, Failure> {
-    render::sync::document(outcome, SystemTime::now().into()).map_err(|error| {
+fn document(outcome: &SyncOutcome, complete: bool) -> Result<serde_json::Value, Failure> {
+    let document = render::sync::document(outcome, complete, SystemTime::now().into());
+    document.map_err(|error| {
         Failure::new(Exit::Internal, "the summary cannot be written").caused_by(&error)
     })
 }
