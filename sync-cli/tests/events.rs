@@ -24,7 +24,7 @@ fn store(cli: &Cli, events: &[(u16, u64)]) {
         NewEvent { event: Arc::new(event), raw, outbox: false }
     });
     let options = StoreOptions { map_size: 64 << 20, ..StoreOptions::default() };
-    let store = Store::open(&cli.home().join("d/store"), options).expect("the directory is ours");
+    let store = Store::open(&cli.home().join("d"), options).expect("the directory is ours");
     let now = Timestamp::from_secs(2_000_000_000);
     let commit = Commit { now, events: events.collect(), ..Commit::default() };
     store.commit(&commit).expect("there is space");
@@ -58,7 +58,7 @@ fn a_store_that_is_not_there_says_where_it_was_looked_for() {
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(13), ""));
     assert_eq!(
         ended.stderr,
-        "error: cannot read the store\n  caused by: there is no store in d/store\n\
+        "error: cannot read the store\n  caused by: there is no store in d\n\
          hint: name its directory with --data-dir\n"
     );
 }

@@ -141,13 +141,6 @@ impl Default for Settings {
     }
 }
 
-impl Settings {
-    /// The directory of the event store, below `data_dir`: the history of metrics lies beside it.
-    pub fn store_dir(&self) -> Option<PathBuf> {
-        self.data_dir.as_ref().map(|dir| dir.join("store"))
-    }
-}
-
 /// Every key with its default: first those without a section, then the shell's, then the core's.
 pub fn keys() -> Vec<Key> {
     let settings = Settings::default();

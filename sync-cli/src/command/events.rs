@@ -48,7 +48,7 @@ pub(crate) fn run(args: Args, context: Context) -> Result<Exit, Failure> {
     let (Command::Export(options) | Command::Count(options)) = &args.command;
     let filter = options.filter.clone().unwrap_or_default();
     let loaded = context.load(options.store.flags())?;
-    let dir = loaded.settings.store_dir().ok_or_else(|| {
+    let dir = loaded.settings.data_dir.ok_or_else(|| {
         Failure::new(Exit::StoreUnusable, "no directory of a store is known")
             .hint("name it with --data-dir")
     })?;

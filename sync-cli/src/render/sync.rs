@@ -8,7 +8,7 @@ use sync_runtime::api::{OutcomeStatus, RelayOutcome, SyncOutcome, WallMs};
 use super::relay::gap;
 use super::units::{bytes, count, counted, relay, span};
 
-/// Whether nothing is missing.
+/// Whether nothing is missing that the relays name.
 pub(crate) fn is_complete(outcome: &SyncOutcome) -> bool {
     outcome.cut.is_none() && outcome.status() == OutcomeStatus::Synced
 }
@@ -64,7 +64,11 @@ fn line(one: &RelayOutcome) -> String {
 }
 
 /// The document for stdout: the outcome, whether it is complete, and every gap with its relay.
-pub(crate) fn document(outcome: &SyncOutcome, at: WallMs) -> Result<Value, serde_json::Error> {
+pub(crate) fn document(
+    outcome: &SyncOutcome,
+    complete: bool,
+    at: WallMs,
+) -> Result<Value, serde_json::Error> {
     let mut data = serde_json::to_value(outcome)?;
     let mut gaps = Vec::new();
     for one in &outcome.relays {
@@ -74,7 +78,7 @@ pub(crate) fn document(outcome: &SyncOutcome, at: WallMs) -> Result<Value, serde
             gaps.push(row);
         }
     }
-    data["complete"] = json!(is_complete(outcome));
+    data["complete"] = json!(complete);
     data["gaps"] = Value::Array(gaps);
     Ok(json!({
         "schema": "ngit-sync/sync/1",
@@ -153,7 +157,8 @@ mod tests {
     #[test]
     fn the_document_says_whether_it_is_complete_and_lists_every_gap_with_its_relay() {
         let at = WallMs(1_795_164_072_004);
-        let document = document(&outcome(vec![partial(), synced()]), at).expect("plain data");
+        let document =
+            document(&outcome(vec![partial(), synced()]), false, at).expect("plain data");
         assert_eq!(document["schema"], "ngit-sync/sync/1");
         assert_eq!(document["generated_at"], "2026-11-20T08:41:12.004Z");
         assert_eq!(document["data"]["complete"], false);
