@@ -271,5 +271,4 @@ impl<'de> Deserialize<'de> for RelayUrl {
 }
 
 #[cfg(test)]
-#[path = "url_tests.rs"]
 mod tests;
