@@ -9,7 +9,7 @@ use nostr::nips::nip01::Coordinate;
 use nostr::types::Timestamp;
 use sync_core::admit::policy::{Policy, Verdict};
 use sync_core::admit::references::{Reference, address_of, identifier, references};
-use sync_core::admit::rejected::{Dependency, HotTier};
+use sync_core::admit::rejected::{Dependency, HotTier, Waiting};
 use sync_core::config::{Config, RejectedConfig};
 use sync_core::input::Fact;
 use sync_core::time::Instant;
@@ -100,7 +100,7 @@ pub struct Pipeline {
     pub stored: BTreeMap<EventId, Event>,
     newest: BTreeMap<Coordinate, (Timestamp, std::cmp::Reverse<EventId>)>,
     deletions: Vec<Event>,
-    hot: HotTier,
+    hot: HotTier<Event>,
     limits: RejectedConfig,
 }
 
@@ -127,7 +127,15 @@ impl Pipeline {
             match self.judge(&event) {
                 Verdict::Accept(_) => queue.extend(self.store(event)),
                 Verdict::Reject { depends_on, .. } => {
-                    self.hot.hold(event, depends_on, 1, Instant::ZERO, &self.limits);
+                    let waiting = Waiting {
+                        id: event.id,
+                        kind: event.kind,
+                        created_at: event.created_at,
+                        bytes: 1,
+                        depends_on,
+                        body: event,
+                    };
+                    self.hot.hold(waiting, Instant::ZERO, &self.limits);
                 }
             }
         }
