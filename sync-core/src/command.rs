@@ -103,6 +103,9 @@ pub enum Purpose {
         walk: WalkId,
         /// The second that is split, when this is a part of a dense second.
         split: Option<Timestamp>,
+        /// The oldest second that the walk knows: what the tally is measured against. `None`
+        /// begins the walk anew: the meter forgets what an earlier walk of this id saw.
+        oldest: Option<Timestamp>,
         /// Where its events count (HIST-12).
         source: Source,
     },

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use nostr::event::EventId;
+use nostr::key::PublicKey;
 use nostr::types::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -38,41 +39,65 @@ pub struct EventTally {
 
 /// A whole page as its walk needs it (`spec/paging.md`), measured by `admit::meter`.
 ///
-/// "Known" are the events that the walk saw before this page; "distinct" counts ids.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// "Known" are the events that the walk saw before this page; "distinct" counts ids; "new" are
+/// events that fit the walk's filter, are not known and did not come live. "The known oldest" is
+/// the second that [`crate::command::Purpose::Page`] names.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct PageTally {
     /// Every EVENT frame: duplicate, foreign or broken.
     pub frames: u32,
     /// Frames whose event could not be read.
     pub malformed: u32,
-    /// Distinct ids.
+    /// Frames above their limit, skipped (TALK-5).
+    pub oversize: u32,
+    /// Distinct ids of the frames that could be read.
     pub distinct: u32,
     /// The oldest second.
     pub oldest: Option<Timestamp>,
     /// The newest second.
     pub newest: Option<Timestamp>,
-    /// The second of the middle event, newest first.
+    /// The second of the middle frame, newest first.
     pub middle: Option<Timestamp>,
-    /// The second of the event at three quarters, newest first.
+    /// The second of the frame at three quarters, newest first.
     pub three_quarters: Option<Timestamp>,
-    /// Events newer than the page's `until`, before the filter drops them.
+    /// Frames newer than the page's `until`, before the filter drops them.
     pub above_until: u32,
-    /// Events at exactly the page's `until`.
+    /// Distinct events at exactly the page's `until`.
     pub at_until: u32,
     /// Known events at the page's `until`.
     pub known_at_until: u32,
-    /// Events not known, not live, that match the filter.
+    /// New events within the page's own `since` and `until`.
     pub new: u32,
-    /// Of them, those at the oldest second the walk knew before this page.
+    /// New events at exactly the page's `until`.
+    pub new_at_until: u32,
+    /// New events at the known oldest second.
     pub new_at_known_oldest: u32,
-    /// Of them, those newer than the oldest second the walk knew before this page.
+    /// New events newer than the known oldest second.
     pub new_above_known_oldest: u32,
-    /// Of them, those older than, or at, the oldest second the walk knew.
+    /// New events older than, or at, the known oldest second.
     pub new_up_to_known_oldest: u32,
     /// Known events of that second that this page did not repeat.
     pub missing_at_known_oldest: u32,
-    /// Known events of the part's filter at the split second that this answer did not repeat.
-    pub missing_in_part: u32,
+    /// Known events of the second that is split that no part of the split repeated so far.
+    pub unrepeated: u32,
+    /// Authors of the second, known ones and those of this page, when the whole page lies in one
+    /// second and its filter cannot be halved; sorted, at most [`PageTally::MAX_AUTHORS`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub authors: Vec<PublicKey>,
+    /// What the walk saw before is not known any more: the tally proves nothing.
+    #[serde(skip_serializing_if = "core::ops::Not::not")]
+    pub forgotten: bool,
+}
+
+impl PageTally {
+    /// Authors in one tally.
+    pub const MAX_AUTHORS: usize = 256;
+
+    /// Frames whose event could be read.
+    pub fn readable(&self) -> u32 {
+        self.frames.saturating_sub(self.malformed).saturating_sub(self.oversize)
+    }
 }
 
 /// What became of received events (F4). The sum of the counts answers as many of `received`.
