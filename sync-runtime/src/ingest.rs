@@ -22,6 +22,8 @@ mod group;
 mod intake;
 mod observer;
 mod outgoing;
+mod report;
+mod rounds;
 mod writer;
 
 use std::fmt;
@@ -31,50 +33,25 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use nostr::event::{Event, EventId};
-use nostr::filter::Filter;
 use nostr::types::Timestamp;
 use sync_core::admit::order::BodyError;
 use sync_core::admit::policy::Policy;
 use sync_core::admit::rejected::RejectReason;
-use sync_core::command::Purpose;
 use sync_core::config::Config;
-use sync_core::id::{ConnId, RelayId, SubId};
+use sync_core::id::{ConnId, RelayId};
 use sync_core::input::Input;
 use sync_core::ledger::LedgerChange;
-use sync_core::time::Instant;
 use sync_core::url::RelayUrl;
 use sync_core::wire::Envelope;
 use tokio::sync::{mpsc, oneshot};
 
 pub use self::boot::boot;
-pub use self::flight::InFlight;
+use self::flight::InFlight;
 pub use self::observer::{EventOutcome, NoObserver, Observer, Resolution, SettledEvent, Stage};
 use self::writer::{Work, Writer};
+use crate::connection::Arrival;
 use crate::store::{EventStore, Gone};
 use crate::verify::{Body, KeyCache, VerifyPool, check};
-
-/// An event as a connection hands it over: its envelope fits a filter of an open subscription.
-#[derive(Clone, Debug)]
-pub struct Arrival {
-    /// The connection.
-    pub conn: ConnId,
-    /// The subscription.
-    pub sub: SubId,
-    /// What the subscription is for.
-    pub purpose: Purpose,
-    /// Whether it came after the EOSE of a live subscription.
-    pub live: bool,
-    /// The filters of the subscription.
-    pub filters: Arc<[Filter]>,
-    /// What its envelope claims.
-    pub envelope: Envelope,
-    /// The event as it came.
-    pub json: Box<str>,
-    /// When it came, on the core's clock.
-    pub at: Instant,
-    /// When it came, wall time.
-    pub wall: Timestamp,
-}
 
 /// How the pipeline is set up.
 #[derive(Clone)]
@@ -160,6 +137,7 @@ pub enum Submitted {
 pub struct Ingest {
     arrivals: mpsc::Sender<Arrival>,
     work: WorkSender<Work>,
+    flight: Arc<InFlight>,
     writer: JoinHandle<()>,
 }
 
@@ -182,14 +160,14 @@ impl Ingest {
             observer: Arc::clone(&options.observer),
             work: work.clone(),
         };
-        let writer = Writer::new(options, store, policy, inputs, pool, flight);
+        let writer = Writer::new(options, store, policy, inputs, pool, Arc::clone(&flight));
         let writer = std::thread::Builder::new()
             .name("ingest-writer".into())
             .spawn(move || writer.run(&queue))?;
         std::thread::Builder::new()
             .name("ingest-intake".into())
             .spawn(move || intake.run(received))?;
-        Ok(Self { arrivals, work, writer })
+        Ok(Self { arrivals, work, flight, writer })
     }
 
     /// Where connections send what they receive; its capacity is the queue that makes them stop
@@ -224,9 +202,11 @@ impl Ingest {
         Submitter { work: self.work.clone() }
     }
 
-    /// Commits what was handed over and ends.
+    /// Commits what is under way and ends; arrivals that still wait are asked for again by the next
+    /// process. Does not wait for space on a full disk.
     pub fn stop(self) {
         self.send(Work::Stop);
+        self.flight.close();
         // A writer that panicked has been reported by the panic hook.
         let _ = self.writer.join();
     }

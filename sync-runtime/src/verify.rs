@@ -312,8 +312,7 @@ mod tests {
         let pool = VerifyPool::start(3).expect("threads");
         let keys = Keys::generate();
         for size in [0, 1, 15, 16, 17, 100] {
-            let events: Vec<Event> =
-                (0..size).map(|n| signed(&keys, &n.to_string(), 9)).collect();
+            let events: Vec<Event> = (0..size).map(|n| signed(&keys, &n.to_string(), 9)).collect();
             let mut bodies: Vec<Body> = events.iter().map(body_of).collect();
             if size > 15 {
                 bodies[7].json = "{}".into();

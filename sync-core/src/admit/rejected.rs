@@ -44,16 +44,21 @@ pub enum RejectReason {
     UnknownAuthor,
     /// A vanish request that names other relays (NIP-62).
     OtherRelay,
-    /// The store holds a deletion, a vanish request or a newer version, or it is expired
-    /// (ACPT-7).
+    /// A newer version of its address is known (NIP-01).
     Superseded,
+    /// Its author deleted it (NIP-09).
+    Deleted,
+    /// Its author vanished (NIP-62).
+    Vanished,
+    /// It is expired (NIP-40).
+    Expired,
     /// The own relay refused it (OWN-2).
     OwnRelay,
 }
 
 impl RejectReason {
     /// Every reason, in the order of its codes.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::BlockedAuthor,
         Self::BlockedRepository,
         Self::Future,
@@ -65,6 +70,9 @@ impl RejectReason {
         Self::UnknownAuthor,
         Self::OtherRelay,
         Self::Superseded,
+        Self::Deleted,
+        Self::Vanished,
+        Self::Expired,
         Self::OwnRelay,
     ];
 
@@ -82,6 +90,9 @@ impl RejectReason {
             Self::UnknownAuthor => "unknown_author",
             Self::OtherRelay => "other_relay",
             Self::Superseded => "superseded",
+            Self::Deleted => "deleted",
+            Self::Vanished => "vanished",
+            Self::Expired => "expired",
             Self::OwnRelay => "own_relay",
         }
     }

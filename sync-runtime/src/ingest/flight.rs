@@ -7,11 +7,11 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use nostr::event::EventId;
 
-use super::Arrival;
+use crate::connection::Arrival;
 
 /// What is under way.
 #[derive(Debug)]
-pub struct InFlight {
+pub(super) struct InFlight {
     bytes_max: u64,
     state: Mutex<State>,
     released: Condvar,
@@ -27,12 +27,12 @@ struct State {
 
 impl InFlight {
     /// Nothing under way yet; at most `bytes_max` of JSON, or one batch.
-    pub fn new(bytes_max: u64) -> Self {
+    pub(super) fn new(bytes_max: u64) -> Self {
         Self { bytes_max, state: Mutex::default(), released: Condvar::new() }
     }
 
     /// Waits until `bytes` have room; `false` when the writer is gone.
-    pub fn enter(&self, bytes: u64) -> bool {
+    pub(super) fn enter(&self, bytes: u64) -> bool {
         let mut state = self.lock();
         while !state.closed && state.bytes > 0 && state.bytes + bytes > self.bytes_max {
             state = self.released.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -42,19 +42,24 @@ impl InFlight {
     }
 
     /// Gives room back.
-    pub fn leave(&self, bytes: u64) {
+    pub(super) fn leave(&self, bytes: u64) {
         self.lock().bytes -= bytes;
         self.released.notify_one();
     }
 
     /// The writer ends: nobody waits any more.
-    pub fn close(&self) {
+    pub(super) fn close(&self) {
         self.lock().closed = true;
         self.released.notify_all();
     }
 
+    /// Whether the writer has ended, or is asked to.
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
     /// Keeps copies of ids in flight aside; gives the others back, in order, as the first of theirs.
-    pub fn first(&self, arrivals: Vec<Arrival>) -> Vec<Arrival> {
+    pub(super) fn first(&self, arrivals: Vec<Arrival>) -> Vec<Arrival> {
         let mut state = self.lock();
         let mut first = Vec::with_capacity(arrivals.len());
         for arrival in arrivals {
@@ -70,7 +75,7 @@ impl InFlight {
     }
 
     /// The first copy of `id` proved forged or off-filter: the next one takes its place.
-    pub fn next(&self, id: &EventId) -> Option<Arrival> {
+    pub(super) fn next(&self, id: &EventId) -> Option<Arrival> {
         let mut state = self.lock();
         let copies = state.copies.get_mut(id)?;
         if copies.is_empty() {
@@ -81,7 +86,7 @@ impl InFlight {
     }
 
     /// The fate of these ids is durable, or failed: their copies share it.
-    pub fn done(&self, ids: &[EventId]) -> Vec<Arrival> {
+    pub(super) fn done(&self, ids: &[EventId]) -> Vec<Arrival> {
         let mut state = self.lock();
         ids.iter().filter_map(|id| state.copies.remove(id)).flatten().collect()
     }

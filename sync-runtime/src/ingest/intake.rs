@@ -9,8 +9,9 @@ use tokio::sync::mpsc::Receiver;
 
 use super::flight::InFlight;
 use super::observer::{Observer, Stage};
+use super::outgoing::Origin;
 use super::writer::{Ticket, Work};
-use super::{Arrival, outgoing::Origin};
+use crate::connection::Arrival;
 use crate::store::{EventStore, Known};
 use crate::verify::{Body, VerifyPool};
 

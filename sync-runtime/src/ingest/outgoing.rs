@@ -9,8 +9,8 @@ use sync_core::id::{ConnId, SubId};
 use sync_core::input::{Fact, FactSource, Input};
 use sync_core::tally::SettleTally;
 
-use super::Arrival;
 use super::observer::EventOutcome;
+use crate::connection::Arrival;
 
 /// Where an event came from, without its body.
 #[derive(Clone, Copy, Debug)]
