@@ -4,3 +4,4 @@ pub mod check;
 pub mod corpus;
 pub mod entropy;
 pub mod sim;
+pub mod world;

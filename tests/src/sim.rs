@@ -2,4 +2,5 @@
 
 pub mod events;
 pub mod faults;
+pub mod plane;
 pub mod relay;

@@ -49,7 +49,7 @@ pub enum ToClient {
     NegErr(NegId, String),
 }
 
-/// A frame and how long after the one that caused it it is sent.
+/// A frame, and how long the relay takes to send it; the way is the world's affair.
 pub type Answer = (Duration, ToClient);
 
 /// A relay.
@@ -63,6 +63,10 @@ pub struct SimRelay {
     pub faults: Faults,
     /// What it holds.
     pub store: Events,
+    /// When it got what it holds, wall time.
+    arrived: BTreeMap<EventId, Timestamp>,
+    /// Whether it ever lied in a way that cannot be told from an honest answer.
+    lied: bool,
     sessions: BTreeMap<ConnId, Session>,
     requests: u32,
 }
@@ -83,20 +87,37 @@ impl SimRelay {
             nature,
             faults: Faults::default(),
             store: Events::default(),
+            arrived: BTreeMap::new(),
+            lied: false,
             sessions: BTreeMap::new(),
             requests: 0,
         }
     }
 
-    /// Whether this relay's answers can be taken at their word.
+    /// Whether all that it ever answered can be taken at its word.
     pub fn is_honest(&self) -> bool {
-        let faults = &self.faults;
-        faults.bad_signatures == 0 && faults.forged == 0 && faults.withheld.is_empty()
+        !self.lied
+    }
+
+    /// Does these things wrong from now on.
+    pub fn misbehave(&mut self, faults: Faults) {
+        self.lied |= faults.bad_signatures > 0 || !faults.withheld.is_empty();
+        self.faults = faults;
     }
 
     /// Does nothing wrong from now on. What it is like stays.
     pub fn heal(&mut self) {
         self.faults = Faults::default();
+    }
+
+    /// What it had before this second and still has.
+    pub fn held(&self, as_of: Timestamp) -> impl Iterator<Item = &Arc<Event>> {
+        self.store.iter().filter(move |event| self.arrived[&event.id] < as_of)
+    }
+
+    /// Ends every connection.
+    pub fn close_all(&mut self) {
+        self.sessions.clear();
     }
 
     /// Open subscriptions and reconciliations of a connection.
@@ -126,12 +147,13 @@ impl SimRelay {
         if !matches!(self.store.insert(Arc::clone(event), wall), Inserted::Stored(_)) {
             return Vec::new();
         }
+        self.arrived.insert(event.id, wall);
         let mut out = Vec::new();
         for (conn, session) in &self.sessions {
             for (sub, filters) in &session.live {
                 if matches_any(filters, event) {
                     let frame = ToClient::Event(*sub, Arc::clone(event));
-                    out.push((*conn, (self.nature.latency, frame)));
+                    out.push((*conn, (Duration::ZERO, frame)));
                 }
             }
         }
@@ -148,7 +170,7 @@ impl SimRelay {
         if self.faults.frozen || !self.sessions.contains_key(&conn) {
             return Vec::new();
         }
-        let answers = match frame {
+        match frame {
             ToRelay::Req(sub, filters) => self.on_req(conn, sub, filters, entropy),
             ToRelay::NegOpen(neg, filter, message) => {
                 self.on_neg_open(conn, neg, &filter, &message)
@@ -162,12 +184,7 @@ impl SimRelay {
                 self.session(conn).negs.remove(&neg);
                 Vec::new()
             }
-        };
-        let (latency, jitter) = (self.nature.latency, self.faults.jitter);
-        answers
-            .into_iter()
-            .map(|(after, frame)| (after + latency + entropy.span(Duration::ZERO, jitter), frame))
-            .collect()
+        }
     }
 
     fn session(&mut self, conn: ConnId) -> &mut Session {

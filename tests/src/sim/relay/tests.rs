@@ -117,8 +117,8 @@ fn each_way_to_refuse_negentropy_shows_as_its_frame() {
 fn bad_signatures_stay_bad_and_withheld_ids_are_never_served() {
     let corpus = corpus();
     let mut relay = relay(Nature { cap: None, ..Nature::default() }, &corpus);
-    relay.faults.bad_signatures = 100;
-    relay.faults.withheld = corpus.entries[..10].iter().map(|e| e.event.id).collect();
+    let withheld = corpus.entries[..10].iter().map(|e| e.event.id).collect();
+    relay.misbehave(Faults { bad_signatures: 100, withheld, ..Faults::default() });
     assert!(!relay.is_honest());
     let bad = |frames: Vec<ToClient>| -> Vec<EventId> {
         let events = frames.into_iter().filter_map(|frame| match frame {
