@@ -199,8 +199,8 @@ impl Driver {
         // Whoever asked may be gone.
         match request {
             Request::Operator(operator, reply) => {
-                let known = operator_relay(&operator)
-                    .is_none_or(|url| self.core.relay_id(url).is_some());
+                let known =
+                    operator_relay(&operator).is_none_or(|url| self.core.relay_id(url).is_some());
                 if known {
                     self.step(Input::Operator(operator));
                 }
