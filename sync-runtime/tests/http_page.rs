@@ -64,7 +64,7 @@ fn fill(bench: &Bench) {
     emit(bench, Event::HealthChanged { relay, from, to: health, reason: Reason::ConnectOk });
     let relay = track(bench, 3, "relay.d.example");
     let error = DialError { kind: DialErrorKind::Certificate, detail: RelayText::new(HOSTILE) };
-    let (result, retry_in_ms) = (Err(error), Some(75_600_000));
+    let (result, retry_in_ms) = (Err(error), Some(75_630_000));
     emit(bench, Event::DialEnded { relay, result, failures: 31, retry_in_ms });
     let (from, health) = (HealthStatus::Disconnected, HealthStatus::Dead);
     emit(bench, Event::HealthChanged { relay, from, to: health, reason: Reason::DeadThreshold });
@@ -106,7 +106,7 @@ async fn the_page_says_everything_without_a_script() {
         r#"<td class="n">98 MB</td>"#,
         r#"<td class="n">41 ms</td>"#,
         r#"<b id="t-stored">105,432</b>"#,
-        "retry in 20 h 59 min",
+        "retry in 21 h 0 min",
         "gaps on 1 relay",
         "E107 certificate not accepted: &lt;script&gt;",
     ] {

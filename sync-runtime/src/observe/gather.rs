@@ -322,6 +322,9 @@ fn latency_rows(rows: &mut Rows, totals: &Totals) {
 
 fn rejected_rows(rows: &mut Rows, totals: &Totals) {
     let labels = &RejectedClass::LABELS;
+    for (class, count) in labels.iter().zip(totals.hot_current.read()) {
+        rows.count("ngit_rejected_hot_cache_current", [(*class).into()], count);
+    }
     rows.list("ngit_rejected_hot_cache_hits_total", labels, &totals.hot_hits);
     rows.list("ngit_rejected_hot_cache_misses_total", labels, &totals.hot_misses);
     rows.list("ngit_rejected_hot_cache_expired_total", labels, &totals.hot_expired);

@@ -98,6 +98,8 @@ impl Browser {
     /// Opens an address.
     pub async fn open(&mut self, url: &str) {
         self.call("Page.navigate", json!({ "url": url })).await;
+        let loaded = format!("location.href === '{url}' && document.readyState === 'complete'");
+        self.wait_for(&loaded).await;
     }
 
     /// The value of an expression.
