@@ -11,6 +11,7 @@ mod error;
 mod events;
 mod gather;
 mod histogram;
+pub mod history;
 mod journal;
 mod labels;
 mod meters;
@@ -220,6 +221,10 @@ impl Registry {
     /// A request to the HTTP interface was answered; `route` is of a closed list.
     pub fn request(&self, route: &'static str, code: u16) {
         self.0.totals.requests.add((route, code), 1);
+    }
+
+    pub(crate) fn history_flushed(&self, at: WallMs) {
+        self.0.totals.history_ms.set(0, at.0);
     }
 
     fn totals(&self) -> &Totals {

@@ -91,6 +91,8 @@ pub(crate) struct Totals {
     pub(crate) queue_dropped: Counts<{ Queue::ALL.len() }>,
     /// Requests to the API by route and status code.
     pub(crate) requests: Pairs<(&'static str, u16)>,
+    /// When history was last written, in milliseconds.
+    pub(crate) history_ms: Counts<1>,
     /// Relays that got no label.
     pub(crate) overflow: Counts<1>,
 }
