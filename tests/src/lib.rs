@@ -1,3 +1,4 @@
 //! The simulated world, checkers and corpora of ngit-sync.
 
 pub mod corpus;
+pub mod paging_relay;
