@@ -165,7 +165,7 @@ pub enum Short {
     Any,
     /// Empty, at times.
     Empty,
-    /// The first page is empty.
+    /// The first page is empty, and others at times.
     EmptyFirst,
 }
 
@@ -344,15 +344,15 @@ impl PagingRelay {
         let full = matching.len();
         let mut page = self.pick(matching, cap, &query);
         complete &= page.len() == full;
-        match self.habits.order {
-            Order::Newest => {}
-            Order::Oldest => page.reverse(),
-            Order::Shuffled => shuffle(&mut page, &mut self.rng),
-        }
         if self.habits.doubles > 0 {
             page = self.double(page, cap);
             let distinct: BTreeSet<u64> = page.iter().map(|row| row.id).collect();
             complete &= distinct.len() == full;
+        }
+        match self.habits.order {
+            Order::Newest => {}
+            Order::Oldest => page.reverse(),
+            Order::Shuffled => shuffle(&mut page, &mut self.rng),
         }
         let sent = page.len();
         if self.habits.malformed > 0 {
@@ -402,10 +402,8 @@ impl PagingRelay {
             cap = cap.min(tag_cap);
         }
         cap = cap.min(filter.limit.or(habits.default_cap).unwrap_or(usize::MAX));
-        let falls_short = habits.short != Short::Never
-            && habits.short != Short::EmptyFirst
-            && self.chance(habits.short_chance)
-            && self.requests > 1;
+        let falls_short =
+            habits.short != Short::Never && self.chance(habits.short_chance) && self.requests > 1;
         if falls_short || (habits.short == Short::EmptyFirst && self.requests == 1) {
             let full = cap.min(matching.len());
             cap = match habits.short {

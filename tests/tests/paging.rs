@@ -2,5 +2,11 @@
 
 #[path = "paging/drive.rs"]
 mod drive;
+#[path = "paging/fixed.rs"]
+mod fixed;
 #[path = "paging/population.rs"]
 mod population;
+#[path = "paging/properties.rs"]
+mod properties;
+#[path = "paging/tiny.rs"]
+mod tiny;

@@ -136,6 +136,20 @@ impl Drive {
         sub
     }
 
+    /// Other walks ask, so many that this one is forgotten.
+    pub(crate) fn crowd_out(&mut self, walks: u32) {
+        for other in 0..walks {
+            self.sub += 1;
+            let purpose = Purpose::Page {
+                walk: WalkId(1000 + other),
+                split: None,
+                oldest: None,
+                source: Source::Startup,
+            };
+            self.meter.on_subscribe(SubId(self.sub), &[Filter::new()], purpose);
+        }
+    }
+
     fn come_live(&mut self, rows: &[Row]) {
         for row in rows {
             self.live.insert(row.id);
@@ -171,7 +185,7 @@ impl Drive {
         late > 0
     }
 
-    fn feed(&mut self, sub: SubId, rows: &[Row], tallies: &mut Vec<EventTally>) {
+    pub(crate) fn feed(&mut self, sub: SubId, rows: &[Row], tallies: &mut Vec<EventTally>) {
         for row in rows {
             let body = self.bodies.entry(row.values).or_insert_with(|| row.json());
             let judged = self.meter.on_event(Instant::ZERO, Some(sub), &row.head(), body);
