@@ -4,6 +4,8 @@
 mod drive;
 #[path = "paging/fixed.rs"]
 mod fixed;
+#[path = "paging/meter.rs"]
+mod meter;
 #[path = "paging/population.rs"]
 mod population;
 #[path = "paging/properties.rs"]

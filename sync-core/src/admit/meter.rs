@@ -381,7 +381,7 @@ impl Sub {
         tally.bytes = tally.bytes.saturating_add(event.len() as u64);
         tally.oldest = Some(tally.oldest.map_or(head.created_at, |at| at.min(head.created_at)));
         tally.newest = tally.newest.max(Some(head.created_at));
-        if matches!(self.purpose, Purpose::Ids { .. }) {
+        if fits && matches!(self.purpose, Purpose::Ids { .. }) {
             tally.ids.push(head.id);
         }
         if self.eose && self.is_page() {

@@ -117,8 +117,13 @@ impl Answers for Anything {
     }
 }
 
+/// Cases of each property; `PAGING_CASES` sets another number.
+fn cases() -> u32 {
+    std::env::var("PAGING_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(200)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Assertions 1 and 7.
     #[test]
