@@ -229,7 +229,7 @@ pub(crate) fn run(case: &mut Case) -> Walked {
 
 /// Seeds of each behaviour; `PAGING_SEEDS` sets another number.
 fn seeds() -> u64 {
-    std::env::var("PAGING_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(20)
+    std::env::var("PAGING_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(40)
 }
 
 #[test]
@@ -255,16 +255,20 @@ fn the_population_loses_nothing_silently_within_the_assumption() {
         }
         let silent = classes.get(&Class::Silent).copied().unwrap_or(0);
         report += &format!("{:32} {classes:?}\n", behaviour.name);
-        let allowed = behaviour.silent_percent * seeds() as usize / 100;
-        assert!(
-            std::env::var("PAGING_SEEDS").is_ok() || silent <= allowed + 1,
-            "{}: {silent} silent\n{report}",
-            behaviour.name
-        );
+        // Chance has room for half as much again and three walks.
+        let model = behaviour.silent_percent * seeds() as usize;
+        let allowed = if behaviour.assumed { 0 } else { model * 3 / 200 + 3 };
+        assert!(silent <= allowed, "{}: {silent} silent\n{report}", behaviour.name);
     }
     println!("{report}\n{table:?} most requests {most:?}");
     assert!(most.0 <= 800, "{most:?}");
     let of = |assumed, class| table.get(&(assumed, class)).copied().unwrap_or(0);
+    if std::env::var("PAGING_SEEDS").is_err() {
+        // Everything is drawn from seeds: any change of the rule changes these.
+        let classes = [Class::Complete, Class::Gap, Class::FalseGap, Class::Silent];
+        assert_eq!(classes.map(|class| of(false, class)), [398, 68, 153, 101], "{report}");
+        assert_eq!(classes.map(|class| of(true, class)), [418, 14, 72, 0], "{report}");
+    }
     let all: usize = table.iter().filter(|((assumed, _), _)| *assumed).map(|(_, n)| n).sum();
     assert_eq!(of(true, Class::Silent), 0);
     // In the model 87 % are complete, 11 % have a gap that stands though everything came.
