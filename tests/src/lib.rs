@@ -5,3 +5,4 @@ pub mod corpus;
 pub mod entropy;
 pub mod sim;
 pub mod world;
+pub mod paging_relay;
