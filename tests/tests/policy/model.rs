@@ -95,6 +95,7 @@ impl Wants {
 
 /// Judge, store, tell: one event after the other, and what waited for it (REJ-3).
 pub struct Pipeline {
+    pub now: u64,
     pub policy: Policy,
     pub wants: Wants,
     pub stored: BTreeMap<EventId, Event>,
@@ -107,6 +108,7 @@ pub struct Pipeline {
 impl Pipeline {
     pub fn new(config: &Config) -> Self {
         Self {
+            now: NOW,
             policy: Policy::new(config).expect("a sound configuration"),
             wants: Wants::default(),
             stored: BTreeMap::new(),
@@ -118,7 +120,7 @@ impl Pipeline {
     }
 
     pub fn judge(&self, event: &Event) -> Verdict {
-        self.policy.judge(event, Timestamp::from_secs(NOW))
+        self.policy.judge(event, Timestamp::from_secs(self.now))
     }
 
     pub fn take(&mut self, event: Event) {
