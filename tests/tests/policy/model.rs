@@ -1,5 +1,6 @@
 //! Events without signatures, a small store with the rules of NIP-01 and NIP-09, and a model that
 //! computes what is accepted from scratch.
+#![allow(unreachable_pub, reason = "shared by the modules of a test crate")]
 
 use std::collections::{BTreeMap, BTreeSet};
 
