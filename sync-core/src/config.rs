@@ -45,7 +45,7 @@ fn write_unit(f: &mut fmt::Formatter<'_>, value: u64, units: &[(&str, u64)]) -> 
     let smallest = units[units.len() - 1];
     let (unit, factor) = units
         .iter()
-        .find(|(_, factor)| value >= *factor && value % factor == 0)
+        .find(|(_, factor)| value >= *factor && value.is_multiple_of(*factor))
         .unwrap_or(&smallest);
     write!(f, "{}{unit}", value / factor)
 }

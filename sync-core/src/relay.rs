@@ -1,3 +1,475 @@
-//! To be written.
+//! One relay: its phases, what is known of it over connections, and its derived status. What
+//! belongs to a connection lives in [`session`] and dies with it.
+
+use alloc::boxed::Box;
+use core::time::Duration;
+
+use nostr::types::Timestamp;
+
+use crate::agenda::Timer;
+use crate::command::Command;
+use crate::context::Context;
+use crate::coverage::Coverage;
+use crate::event::{Event, PassResult, Trigger};
+use crate::health::Health;
+use crate::id::{ConnId, RelayId};
+use crate::input::{CloseReason, DialError, DialErrorKind};
+use crate::item::Item;
+use crate::ledger::{LedgerChange, LedgerRow, RelayRow};
+use crate::relay::limits::Limits;
+use crate::relay::negentropy::Negentropy;
+use crate::relay::page::PageMemory;
+use crate::relay::session::Session;
+use crate::rng::Rng;
+use crate::status::{HealthStatus, Reason, RelayStatus};
+use crate::url::RelayUrl;
+
+pub mod batch;
+mod claim;
+pub mod closed;
+mod frames;
+mod gaps;
+mod inputs;
+pub mod limits;
+mod live;
+mod maintain;
 pub mod negentropy;
 pub mod page;
+mod recheck;
+mod run;
+mod session;
+mod settle;
+mod timers;
+
+/// Where a relay is in the life of a connection.
+#[derive(Clone, Debug)]
+pub(crate) enum Phase {
+    /// Nothing wants it, or it is paused.
+    Idle,
+    /// The next dial is armed.
+    Waiting,
+    /// The shell dials.
+    Dialing { conn: ConnId },
+    /// The connection is open.
+    Online(Box<Session>),
+    /// We hung up; the shell closes.
+    Draining { conn: ConnId },
+}
+
+/// What is known of a relay over its connections.
+#[derive(Clone, Debug)]
+pub(crate) struct Relay {
+    pub(crate) id: RelayId,
+    pub(crate) url: RelayUrl,
+    pub(crate) rng: Rng,
+    pub(crate) health: Health,
+    pub(crate) coverage: Coverage,
+    pub(crate) limits: Limits,
+    pub(crate) pages: PageMemory,
+    pub(crate) negentropy: Negentropy,
+    pub(crate) announces_negentropy: Option<bool>,
+    pub(crate) paused: bool,
+    /// Found to be ourselves (DISC-5).
+    pub(crate) is_self: bool,
+    pub(crate) last_connected: Option<Timestamp>,
+    pub(crate) disconnected_at: Option<Timestamp>,
+    pub(crate) pass_finished_at: Option<Timestamp>,
+    /// Whether a pass finished since the process began (HIST-12).
+    pub(crate) pass_finished_here: bool,
+    /// Why the status changes with the next look.
+    pub(crate) why: Reason,
+    shown: (RelayStatus, HealthStatus),
+    epoch: u32,
+    dialed: bool,
+}
+
+/// A relay and its phase.
+#[derive(Clone, Debug)]
+pub(crate) struct RelayMachine {
+    pub(crate) relay: Relay,
+    pub(crate) phase: Phase,
+}
+
+impl Relay {
+    /// Whether nothing may be sent (S11).
+    pub(crate) fn is_cooling(&self, now: crate::time::Instant) -> bool {
+        self.health.cooldown_until.is_some_and(|until| now < until)
+    }
+
+    /// The second from which history is resumed: the oldest proven or live watermark of the items
+    /// minus the overlap; 0 when one of them was never proven (S8).
+    pub(crate) fn resume_since(&self, items: &[Item], ctx: &Context<'_>) -> Timestamp {
+        let overlap = ctx.config.sync.reconnect_overlap.as_secs();
+        let watermark = |item: &Item| {
+            let cohort = self.coverage.cohort(item)?;
+            Some(cohort.live_until.unwrap_or(cohort.until).max(cohort.until).as_secs())
+        };
+        let oldest = items.iter().map(|item| watermark(item).unwrap_or(0)).min().unwrap_or(0);
+        Timestamp::from_secs(oldest.saturating_sub(overlap))
+    }
+
+    /// The row of the ledger.
+    pub(crate) fn row(&self, wall: Timestamp, now: crate::time::Instant) -> RelayRow {
+        let cooldown = self.health.cooldown_until.filter(|until| now < *until);
+        RelayRow {
+            url: self.url.clone(),
+            last_connected: self.last_connected,
+            disconnected_at: self.disconnected_at,
+            pass_finished_at: self.pass_finished_at,
+            failures: self.health.failures,
+            failing_since: self.health.failing_since,
+            cooldown_until: cooldown
+                .map(|until| Timestamp::from_secs(wall.as_secs() + until.since(now).as_secs() + 1)),
+            neg_refused_at: match self.negentropy {
+                Negentropy::Refused(at) => Some(at),
+                Negentropy::Unknown | Negentropy::Spoken => None,
+            },
+            paused: self.paused,
+        }
+    }
+
+    pub(crate) fn persist(&self, ctx: &mut Context<'_>) {
+        let row = LedgerRow::Relay(self.row(ctx.wall, ctx.now));
+        ctx.persist([LedgerChange::Put(row)]);
+    }
+}
+
+impl RelayMachine {
+    /// A relay that was never dialed.
+    pub(crate) fn new(id: RelayId, url: RelayUrl, seed: u64, config: &crate::Config) -> Self {
+        Self {
+            relay: Relay {
+                id,
+                rng: Rng::fork(seed, url.as_str()),
+                health: Health::default(),
+                coverage: Coverage::new(url.clone()),
+                limits: Limits::new(config),
+                pages: PageMemory::default(),
+                negentropy: Negentropy::Unknown,
+                announces_negentropy: None,
+                paused: false,
+                is_self: false,
+                last_connected: None,
+                disconnected_at: None,
+                pass_finished_at: None,
+                pass_finished_here: false,
+                why: Reason::Startup,
+                shown: (RelayStatus::Disconnected, HealthStatus::Disconnected),
+                epoch: 0,
+                dialed: false,
+                url,
+            },
+            phase: Phase::Idle,
+        }
+    }
+
+    /// Takes a row of the ledger in.
+    pub(crate) fn load(&mut self, row: LedgerRow, ctx: &mut Context<'_>) {
+        let LedgerRow::Relay(row) = row else {
+            if let LedgerRow::Cohort { cohort, .. } = &row {
+                ctx.shared.want.prove(&cohort.items);
+            }
+            return self.relay.coverage.load(row);
+        };
+        let relay = &mut self.relay;
+        relay.last_connected = row.last_connected;
+        relay.disconnected_at = row.disconnected_at;
+        relay.pass_finished_at = row.pass_finished_at;
+        relay.health.failures = row.failures;
+        relay.health.failing_since = row.failing_since;
+        relay.health.cooldown_until = row.cooldown_until.map(|at| ctx.instant_of(at));
+        relay.negentropy = row.neg_refused_at.map_or(Negentropy::Unknown, Negentropy::Refused);
+        relay.paused = row.paused;
+    }
+
+    /// The derived status (CONN-1).
+    pub(crate) fn status(&self) -> RelayStatus {
+        match &self.phase {
+            Phase::Idle | Phase::Waiting | Phase::Draining { .. } => RelayStatus::Disconnected,
+            Phase::Dialing { .. } => RelayStatus::Connecting,
+            Phase::Online(session) if session.pass.is_some() => RelayStatus::Syncing,
+            Phase::Online(_) if self.relay.coverage.is_degraded() => RelayStatus::ConnectedDegraded,
+            Phase::Online(_) => RelayStatus::Connected,
+        }
+    }
+
+    /// The derived health (spec §8).
+    pub(crate) fn health(&self, ctx: &Context<'_>) -> HealthStatus {
+        let online = matches!(self.phase, Phase::Online(_));
+        self.relay.health.status(ctx.now, ctx.wall, online, &ctx.config.health)
+    }
+
+    /// The connection that inputs may name.
+    pub(crate) fn conn(&self) -> Option<ConnId> {
+        match &self.phase {
+            Phase::Idle | Phase::Waiting => None,
+            Phase::Dialing { conn } | Phase::Draining { conn } => Some(*conn),
+            Phase::Online(session) => Some(session.conn),
+        }
+    }
+
+    /// The open session and the relay that it is of.
+    pub(crate) fn session(&mut self) -> Option<(&mut Session, &mut Relay)> {
+        match &mut self.phase {
+            Phase::Online(session) => Some((session, &mut self.relay)),
+            Phase::Idle | Phase::Waiting | Phase::Dialing { .. } | Phase::Draining { .. } => None,
+        }
+    }
+
+    /// Compares the derived states with the last emitted ones (CONN-1).
+    pub(crate) fn show(&mut self, ctx: &mut Context<'_>) {
+        if let Some((session, relay)) = self.session() {
+            session.check_pass(relay, ctx);
+        }
+        let (status, health) = (self.status(), self.health(ctx));
+        let (id, reason) = (self.relay.id, self.relay.why);
+        let from = core::mem::replace(&mut self.relay.shown, (status, health));
+        if from.0 != status {
+            ctx.emit(Event::StatusChanged { relay: id, from: from.0, to: status, reason });
+        }
+        if from.1 != health {
+            ctx.emit(Event::HealthChanged { relay: id, from: from.1, to: health, reason });
+        }
+    }
+
+    fn is_wanted(&self, ctx: &Context<'_>) -> bool {
+        ctx.shared.want.is_target(self.relay.id)
+            && !self.relay.paused
+            && !self.relay.is_self
+            && !ctx.shared.shutdown
+    }
+
+    /// Dials what is wanted and idle; hangs up what is not wanted any more (DISC-7).
+    pub(crate) fn follow_want(&mut self, reason: Reason, ctx: &mut Context<'_>) {
+        let wanted = self.is_wanted(ctx);
+        match (&self.phase, wanted) {
+            (Phase::Idle, true) if ctx.shared.booted => {
+                self.relay.why = reason;
+                self.wait(self.first_delay(ctx), ctx);
+            }
+            (Phase::Waiting, false) => {
+                self.relay.why = reason;
+                ctx.shared.agenda.cancel(Some(self.relay.id), Timer::Retry);
+                self.phase = Phase::Idle;
+            }
+            (Phase::Dialing { .. } | Phase::Online(_), false) => self.hang_up(reason, ctx),
+            (Phase::Idle | Phase::Draining { .. }, _)
+            | (Phase::Waiting | Phase::Dialing { .. } | Phase::Online(_), true) => {}
+        }
+    }
+
+    /// Jitter before the first dial (CONN-8).
+    fn first_delay(&self, ctx: &Context<'_>) -> Duration {
+        let mut rng = self.relay.rng.clone();
+        let sync = &ctx.config.sync;
+        if ctx.config.once {
+            return Duration::ZERO;
+        }
+        let jitter = match ctx.shared.want.is_bootstrap(self.relay.id) {
+            true => *sync.bootstrap_jitter,
+            false => *sync.startup_jitter,
+        };
+        *sync.startup_delay + rng.span(Duration::ZERO, jitter)
+    }
+
+    /// Arms the next dial, not before a cooldown ends.
+    fn wait(&mut self, delay: Duration, ctx: &mut Context<'_>) {
+        let cooldown = self.relay.health.cooldown_until.unwrap_or(ctx.now);
+        let at = (ctx.now + delay).max(cooldown);
+        self.phase = Phase::Waiting;
+        if at <= ctx.now {
+            self.dial(ctx);
+        } else {
+            ctx.shared.agenda.arm(Some(self.relay.id), Timer::Retry, at);
+        }
+    }
+
+    /// Dials, when the global budget has a slot (CONN-8).
+    pub(crate) fn dial(&mut self, ctx: &mut Context<'_>) {
+        let relay = &mut self.relay;
+        if let Err(at) = ctx.shared.dials.take(ctx.now, ctx.config.dial.per_second) {
+            return ctx.shared.agenda.arm(Some(relay.id), Timer::Retry, at);
+        }
+        if relay.dialed {
+            relay.why = Reason::RetryDue;
+        }
+        relay.dialed = true;
+        relay.epoch += 1;
+        let conn = ConnId { relay: relay.id, epoch: relay.epoch };
+        let trusted = ctx.shared.want.is_bootstrap(relay.id);
+        ctx.command(Command::Dial { conn, url: relay.url.clone(), trusted });
+        let dial = &ctx.config.dial;
+        let stages =
+            *dial.dns_timeout + *dial.tcp_timeout + *dial.tls_timeout + *dial.upgrade_timeout;
+        // The shell keeps the deadline of each stage; this one only holds if it does not answer.
+        let at = ctx.now + stages + Duration::from_secs(5);
+        ctx.shared.agenda.arm(Some(relay.id), Timer::Dial, at);
+        self.phase = Phase::Dialing { conn };
+    }
+
+    /// A dial ended.
+    pub(crate) fn on_dialed(&mut self, result: Result<(), DialError>, ctx: &mut Context<'_>) {
+        let Phase::Dialing { conn } = self.phase else { return };
+        let id = self.relay.id;
+        ctx.shared.agenda.cancel(Some(id), Timer::Dial);
+        match result {
+            Ok(()) => self.go_online(conn, ctx),
+            Err(error) => {
+                self.relay.why = dial_reason(error.kind);
+                self.relay.health.on_failure(ctx.wall);
+                let retry = self.wait_backoff(ctx);
+                let failures = self.relay.health.failures;
+                let retry_in_ms = Some(retry.as_millis() as u64);
+                ctx.emit(Event::DialEnded { relay: id, result: Err(error), failures, retry_in_ms });
+                self.relay.persist(ctx);
+            }
+        }
+    }
+
+    fn wait_backoff(&mut self, ctx: &mut Context<'_>) -> Duration {
+        let relay = &mut self.relay;
+        let backoff = relay.health.backoff(ctx.wall, &ctx.config.health, &mut relay.rng);
+        self.wait(backoff, ctx);
+        backoff
+    }
+
+    fn go_online(&mut self, conn: ConnId, ctx: &mut Context<'_>) {
+        let relay = &mut self.relay;
+        relay.why = Reason::ConnectOk;
+        // Read before it is written: the first contact is a start, not a reconnect (H-02).
+        let trigger = match relay.pass_finished_here {
+            true => Trigger::Reconnect,
+            false => Trigger::Startup,
+        };
+        relay.last_connected = Some(ctx.wall);
+        relay.limits.age(ctx.wall, ctx.config);
+        let agenda = &mut ctx.shared.agenda;
+        agenda.arm(Some(relay.id), Timer::Stable, ctx.now + ctx.config.health.stable_after);
+        agenda.arm(Some(relay.id), Timer::LiveWrite, ctx.now + ctx.config.sync.live_write);
+        let failures = relay.health.failures;
+        ctx.emit(Event::DialEnded { relay: relay.id, result: Ok(()), failures, retry_in_ms: None });
+        relay.persist(ctx);
+        let mut session = Box::new(Session::new(conn, ctx.now));
+        session.begin_pass(trigger, relay, ctx);
+        session.plan_all(relay, ctx, true);
+        session.retry_gaps(true, relay, ctx);
+        self.phase = Phase::Online(session);
+    }
+
+    /// A connection ended (CONN-3): everything of it goes, coverage stays.
+    pub(crate) fn on_closed(&mut self, reason: CloseReason, ctx: &mut Context<'_>) {
+        let id = self.relay.id;
+        match core::mem::replace(&mut self.phase, Phase::Idle) {
+            Phase::Idle | Phase::Waiting => {}
+            Phase::Dialing { .. } => {
+                // A socket that ended before its dial was answered is a failed dial.
+                let detail = crate::item::RelayText::default();
+                let error = DialError { kind: DialErrorKind::Io, detail };
+                self.phase = Phase::Dialing { conn: ConnId { relay: id, epoch: self.relay.epoch } };
+                self.on_dialed(Err(error), ctx);
+            }
+            Phase::Draining { .. } => {
+                ctx.shared.agenda.cancel_where(id, |_| true);
+                ctx.emit(Event::ConnectionEnded { relay: id, reason, retry_in_ms: None });
+                self.follow_want(Reason::Discovered, ctx);
+            }
+            Phase::Online(session) => self.lose(&session, reason, ctx),
+        }
+    }
+
+    fn lose(&mut self, session: &Session, reason: CloseReason, ctx: &mut Context<'_>) {
+        let relay = &mut self.relay;
+        relay.why = match &reason {
+            CloseReason::Remote(_) => Reason::ClosedByRelay,
+            CloseReason::Silence => Reason::PingTimeout,
+            CloseReason::Local
+            | CloseReason::Io(_)
+            | CloseReason::Oversize
+            | CloseReason::Protocol(_)
+            | CloseReason::SendQueueFull
+            | CloseReason::Flood => Reason::ConnectionLost,
+        };
+        let local = reason == CloseReason::Local;
+        self.end_session(session, ctx);
+        let relay = &mut self.relay;
+        let stable = ctx.now.since(session.since) >= *ctx.config.health.stable_after;
+        if !stable && !local {
+            relay.health.on_failure(ctx.wall);
+        }
+        relay.persist(ctx);
+        let retry_in_ms = self.is_wanted(ctx).then(|| {
+            let relay = &mut self.relay;
+            let backoff = relay.health.backoff(ctx.wall, &ctx.config.health, &mut relay.rng);
+            let delay = backoff.max(*ctx.config.sync.reconnect_delay);
+            self.wait(delay, ctx);
+            delay.as_millis() as u64
+        });
+        ctx.emit(Event::ConnectionEnded { relay: self.relay.id, reason, retry_in_ms });
+    }
+
+    /// What of a connection outlives it: the history that its walks finished (HIST-6).
+    fn end_session(&mut self, session: &Session, ctx: &mut Context<'_>) {
+        let relay = &mut self.relay;
+        ctx.shared.agenda.cancel_where(relay.id, |_| true);
+        relay.disconnected_at = Some(ctx.wall);
+        for batch in session.batches.values() {
+            ctx.shared.want.discovering -= u32::from(batch.discovers());
+            relay.keep_cut(batch, ctx);
+        }
+        if let Some(pass) = session.pass {
+            ctx.emit(Event::PassEnded {
+                relay: relay.id,
+                trigger: pass.trigger,
+                result: PassResult::Cancelled,
+                took_ms: ctx.now.since(pass.began).as_millis() as u64,
+            });
+        }
+    }
+
+    /// Closes on purpose, in every phase.
+    pub(crate) fn hang_up(&mut self, reason: Reason, ctx: &mut Context<'_>) {
+        let id = self.relay.id;
+        let conn = match core::mem::replace(&mut self.phase, Phase::Idle) {
+            Phase::Dialing { conn } => conn,
+            Phase::Online(session) => {
+                let conn = session.conn;
+                self.end_session(&session, ctx);
+                self.close_all(&session, ctx);
+                conn
+            }
+            other @ (Phase::Idle | Phase::Waiting | Phase::Draining { .. }) => {
+                self.phase = other;
+                return;
+            }
+        };
+        self.relay.why = reason;
+        ctx.shared.agenda.cancel_where(id, |_| true);
+        ctx.command(Command::Hangup { conn });
+        ctx.shared.agenda.arm(Some(id), Timer::Drain, ctx.now + ctx.config.dial.drain);
+        self.phase = Phase::Draining { conn };
+        self.relay.persist(ctx);
+    }
+
+    fn close_all(&self, session: &Session, ctx: &mut Context<'_>) {
+        for (sub, state) in &session.subs {
+            if !state.closed {
+                ctx.command(Command::Unsubscribe { conn: session.conn, sub: *sub });
+            }
+        }
+        for neg in session.negs.keys() {
+            ctx.command(Command::StopReconcile { conn: session.conn, neg: *neg });
+        }
+    }
+}
+
+fn dial_reason(kind: DialErrorKind) -> Reason {
+    match kind {
+        DialErrorKind::Dns | DialErrorKind::Resolver => Reason::DnsError,
+        DialErrorKind::Guard => Reason::Guarded,
+        DialErrorKind::Refused => Reason::Refused,
+        DialErrorKind::Timeout => Reason::ConnectTimeout,
+        DialErrorKind::Certificate | DialErrorKind::Tls => Reason::TlsError,
+        DialErrorKind::Upgrade | DialErrorKind::Proxy => Reason::HttpError,
+        DialErrorKind::Unreachable | DialErrorKind::Io => Reason::ConnectionLost,
+    }
+}

@@ -1,3 +1,7 @@
 //! The simulated world, checkers and corpora of ngit-sync.
 
+pub mod check;
 pub mod corpus;
+pub mod entropy;
+pub mod sim;
+pub mod world;

@@ -1,0 +1,101 @@
+//! What every transition gets: the time, the configuration, and the sinks that it writes to. No
+//! child owns a queue, so nothing can get stuck in one.
+
+use alloc::collections::VecDeque;
+use core::time::Duration;
+
+use nostr::types::Timestamp;
+
+use crate::agenda::Agenda;
+use crate::command::Command;
+use crate::config::Config;
+use crate::event::Event;
+use crate::id::BatchId;
+use crate::ledger::LedgerChange;
+use crate::time::Instant;
+use crate::want::Want;
+
+/// State of the core that transitions of one relay share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) agenda: Agenda,
+    pub(crate) want: Want,
+    pub(crate) out: VecDeque<Command>,
+    pub(crate) dials: DialBudget,
+    pub(crate) next_batch: u32,
+    pub(crate) booted: bool,
+    pub(crate) shutdown: bool,
+}
+
+/// The arguments of a transition.
+pub(crate) struct Context<'a> {
+    pub(crate) now: Instant,
+    pub(crate) wall: Timestamp,
+    pub(crate) config: &'a Config,
+    pub(crate) shared: &'a mut Shared,
+}
+
+impl Context<'_> {
+    pub(crate) fn command(&mut self, command: Command) {
+        self.shared.out.push_back(command);
+    }
+
+    pub(crate) fn emit(&mut self, event: Event) {
+        self.command(Command::Emit(event));
+    }
+
+    pub(crate) fn persist(&mut self, changes: impl IntoIterator<Item = LedgerChange>) {
+        self.shared.out.extend(changes.into_iter().map(Command::Persist));
+    }
+
+    pub(crate) fn batch_id(&mut self) -> BatchId {
+        self.shared.next_batch += 1;
+        BatchId(self.shared.next_batch)
+    }
+
+    /// The newest second that requests reach: events up to `accept.future_max` ahead are taken.
+    pub(crate) fn top(&self) -> Timestamp {
+        Timestamp::from_secs(self.wall.as_secs() + self.config.accept.future_max.as_secs())
+    }
+
+    /// The instant of a wall time; now, when it has passed.
+    pub(crate) fn instant_of(&self, wall: Timestamp) -> Instant {
+        self.now + Duration::from_secs(wall.as_secs().saturating_sub(self.wall.as_secs()))
+    }
+}
+
+/// Dials a second over all relays (CONN-8), as one theoretical arrival time.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct DialBudget {
+    next: Instant,
+}
+
+impl DialBudget {
+    /// Takes a slot, or says when one is free.
+    pub(crate) fn take(&mut self, now: Instant, per_second: u32) -> Result<(), Instant> {
+        let burst = Duration::from_secs(1);
+        let cost = burst / per_second.max(1);
+        let next = self.next.max(now);
+        if next + cost > now + burst {
+            return Err(Instant::from_micros((next + cost - burst).as_micros()));
+        }
+        self.next = next + cost;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_admits_as_many_dials_as_configured() {
+        let mut budget = DialBudget::default();
+        let now = Instant::from_micros(7);
+        let taken = (0..50).filter(|_| budget.take(now, 20).is_ok()).count();
+        assert_eq!(taken, 20);
+        let at = budget.take(now, 20).expect_err("the second is used up");
+        assert_eq!(at.since(now).as_millis(), 50);
+        assert!(budget.take(at, 20).is_ok());
+    }
+}

@@ -1,0 +1,273 @@
+//! Live requests: opened before history (FILT-3), several filters each, merged when slots run
+//! out (FILT-2). A live subscription without an open REQ is never called live.
+
+use alloc::vec::Vec;
+
+use nostr::filter::Filter;
+use nostr::types::Timestamp;
+
+use crate::agenda::Timer;
+use crate::command::{Command, Purpose};
+use crate::context::Context;
+use crate::event::Event;
+use crate::filters;
+use crate::id::SubId;
+use crate::item::{GapReason, Item, Layer, Range, RelayText};
+use crate::relay::Relay;
+use crate::relay::batch::{Missing, Scope, Work};
+use crate::relay::session::{Role, Session, Sub};
+
+/// A live request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Live {
+    /// What it stands for.
+    pub(crate) items: Vec<Item>,
+    /// Its filters, without `limit` and `since`.
+    pub(crate) filters: u32,
+    /// Work that begins with its EOSE (FILT-3).
+    pub(crate) then: Vec<Work>,
+    /// Requests that it replaces; they are closed at its EOSE (FILT-2).
+    pub(crate) replaces: Vec<SubId>,
+    /// Its EOSE came.
+    pub(crate) answered: bool,
+    /// Wall time at which it was sent.
+    pub(crate) opened: Timestamp,
+    /// Events received before its EOSE: they count as historic.
+    pub(crate) historic: u64,
+}
+
+impl Session {
+    /// Opens live requests for waiting work, as slots allow; work whose items are live, or that
+    /// needs no live request, begins at once.
+    pub(crate) fn open_live(&mut self, relay: &mut Relay, ctx: &mut Context<'_>) {
+        for _ in 0..self.waiting.len() {
+            let Some(work) = self.waiting.pop_front() else { return };
+            if work.items.iter().all(|item| self.live_of.contains_key(item) || is_single(item)) {
+                self.join_or_begin(work, relay, ctx);
+            } else if self.live_count() < relay.limits.live() && self.has_slot(relay) {
+                self.subscribe_live(work, Vec::new(), relay, ctx);
+            } else if let Some(merged) = self.mergeable(&work, relay, ctx) {
+                self.subscribe_live(work, merged, relay, ctx);
+            } else if self.has_unanswered() {
+                self.waiting.push_back(work);
+            } else {
+                // No slot will come free by waiting: history goes on without a live request, and
+                // maintenance keeps these items current.
+                self.begin(work, ctx.wall, relay, ctx);
+            }
+        }
+    }
+
+    fn has_slot(&self, relay: &Relay) -> bool {
+        self.open_count() < relay.limits.subscriptions()
+    }
+
+    fn live_count(&self) -> u32 {
+        self.live.len() as u32
+    }
+
+    fn has_unanswered(&self) -> bool {
+        self.live.values().any(|live| !live.answered)
+    }
+
+    /// Work for items whose live request is open waits for its EOSE, or begins.
+    fn join_or_begin(&mut self, work: Work, relay: &mut Relay, ctx: &mut Context<'_>) {
+        let opening = work
+            .items
+            .iter()
+            .filter_map(|item| self.live_of.get(item))
+            .find(|sub| self.live.get(sub).is_some_and(|live| !live.answered))
+            .copied();
+        match opening.and_then(|sub| self.live.get_mut(&sub)) {
+            Some(live) => live.then.push(work),
+            None => self.begin(work, ctx.wall, relay, ctx),
+        }
+    }
+
+    /// Answered live requests that fit into one with this work: at most
+    /// `live.filters_per_req` filters together.
+    fn mergeable(&self, work: &Work, relay: &Relay, ctx: &Context<'_>) -> Option<Vec<SubId>> {
+        if self.has_unanswered() || !self.has_slot(relay) {
+            return None; // one consolidation at a time
+        }
+        let mut filters = live_filters(&work.items, ctx).len() as u32;
+        let mut merged = Vec::new();
+        let mut by_size: Vec<(u32, SubId)> =
+            self.live.iter().map(|(sub, live)| (live.filters, *sub)).collect();
+        by_size.sort_unstable();
+        for (size, sub) in by_size {
+            if filters + size > ctx.config.live.filters_per_req {
+                break;
+            }
+            filters += size;
+            merged.push(sub);
+        }
+        (!merged.is_empty()).then_some(merged)
+    }
+
+    fn subscribe_live(
+        &mut self,
+        work: Work,
+        replaces: Vec<SubId>,
+        relay: &mut Relay,
+        ctx: &mut Context<'_>,
+    ) {
+        let mut items: Vec<Item> =
+            replaces.iter().flat_map(|sub| self.live[sub].items.iter().cloned()).collect();
+        items.extend(work.items.iter().filter(|item| !is_single(item)).cloned());
+        items.sort_unstable();
+        items.dedup();
+        let filters = live_filters(&items, ctx);
+        let count = filters.len() as u32;
+        let sub = self.sub_id();
+        let since = Timestamp::from_secs(
+            ctx.wall.as_secs().saturating_sub(ctx.config.sync.live_overlap.as_secs()),
+        );
+        let by_since = relay.limits.live_by_since;
+        let filters = filters
+            .into_iter()
+            .map(|filter| if by_since { filter.since(since) } else { filter.limit(0) })
+            .collect();
+        // The newest request stands for its items at once: what the old ones bring until they
+        // are closed is known by its id.
+        for item in &items {
+            self.live_of.insert(item.clone(), sub);
+        }
+        self.live.insert(
+            sub,
+            Live {
+                items,
+                filters: count,
+                then: alloc::vec![work],
+                replaces,
+                answered: false,
+                opened: ctx.wall,
+                historic: 0,
+            },
+        );
+        self.open_sub(sub, Role::Live, filters, Purpose::Live, relay, ctx);
+        let at = ctx.now + ctx.config.sync.live_wait;
+        self.arm(Timer::LiveWait(sub), at, relay, ctx);
+    }
+
+    /// Sends a REQ (S4: the callers ask for a slot first).
+    pub(crate) fn open_sub(
+        &mut self,
+        id: SubId,
+        role: Role,
+        filters: Vec<Filter>,
+        purpose: Purpose,
+        relay: &Relay,
+        ctx: &mut Context<'_>,
+    ) {
+        debug_assert!(!relay.is_cooling(ctx.now), "S11: no REQ during a cooldown");
+        let sub =
+            Sub { role, received: 0, settled: 0, eose: false, closed: false, opened: ctx.now };
+        self.subs.insert(id, sub);
+        ctx.command(Command::Subscribe { conn: self.conn, sub: id, filters, purpose });
+        let at = ctx.now + ctx.config.sync.eose_timeout;
+        self.arm(Timer::Eose(id), at, relay, ctx);
+    }
+
+    /// The EOSE of a live request: its work begins, what it replaces is closed.
+    pub(crate) fn on_live_eose(&mut self, id: SubId, relay: &mut Relay, ctx: &mut Context<'_>) {
+        let received = self.subs.get(&id).map_or(0, |sub| sub.received);
+        let Some(live) = self.live.get_mut(&id) else { return };
+        live.answered = true;
+        live.historic = received;
+        let opened = live.opened;
+        let then = core::mem::take(&mut live.then);
+        let replaces = core::mem::take(&mut live.replaces);
+        ctx.shared.agenda.cancel(Some(relay.id), Timer::Eose(id));
+        ctx.shared.agenda.cancel(Some(relay.id), Timer::LiveWait(id));
+        for old in replaces {
+            self.live.remove(&old);
+            self.close_sub(old, relay, ctx);
+        }
+        for work in then {
+            self.begin(work, opened, relay, ctx);
+        }
+    }
+
+    /// The live request has not answered in time: history does not wait for it any longer.
+    pub(crate) fn on_live_wait(&mut self, id: SubId, relay: &mut Relay, ctx: &mut Context<'_>) {
+        let Some(live) = self.live.get_mut(&id) else { return };
+        let opened = live.opened;
+        for work in core::mem::take(&mut live.then) {
+            self.begin(work, opened, relay, ctx);
+        }
+        self.run(relay, ctx);
+    }
+
+    /// A live request is sent again in the same shape: a limit closed it, nobody refused it. Its
+    /// items are proven again from the second it was last known to stand (TALK-1).
+    pub(crate) fn reopen_live(&mut self, id: SubId, relay: &mut Relay, ctx: &mut Context<'_>) {
+        let Some(live) = self.live.remove(&id) else { return };
+        self.live_of.retain(|_, sub| *sub != id);
+        for old in live.replaces {
+            self.live.remove(&old);
+            self.close_sub(old, relay, ctx);
+        }
+        let since = if live.answered { ctx.wall } else { live.opened };
+        let range = Range { since, until: ctx.top() };
+        let pass = self.pass.is_some();
+        let mut begun: Vec<Item> = Vec::new();
+        for work in live.then {
+            begun.extend(work.items.iter().cloned());
+            self.waiting.push_back(work);
+        }
+        let rest: Vec<Item> = live.items.into_iter().filter(|item| !begun.contains(item)).collect();
+        if !rest.is_empty() {
+            self.enqueue(Work { items: rest, scope: Scope::Range(range), pass, gap: None });
+        }
+    }
+
+    /// A live request ended or never began to stand: its items are missing from the second it
+    /// was last known to stand, and asked for again with the retry of that gap (TALK-1).
+    pub(crate) fn lose_live(
+        &mut self,
+        id: SubId,
+        reason: GapReason,
+        text: &RelayText,
+        relay: &mut Relay,
+        ctx: &mut Context<'_>,
+    ) {
+        let Some(live) = self.live.remove(&id) else { return };
+        self.live_of.retain(|_, sub| *sub != id);
+        // A consolidation that failed leaves what it was to replace as it stands.
+        for old in &live.replaces {
+            let items = self.live.get(old).map(|live| live.items.clone()).unwrap_or_default();
+            self.live_of.extend(items.into_iter().map(|item| (item, *old)));
+        }
+        let lost: Vec<Item> =
+            live.items.iter().filter(|item| !self.live_of.contains_key(item)).cloned().collect();
+        for work in &live.then {
+            work.items.iter().for_each(|item| {
+                self.busy.remove(item);
+            });
+        }
+        let since = if !live.then.is_empty() {
+            relay.resume_since(&lost, ctx)
+        } else if live.answered {
+            ctx.wall
+        } else {
+            live.opened
+        };
+        ctx.emit(Event::LiveParked { relay: relay.id, reason, text: text.clone() });
+        let range = Range { since, until: ctx.top() };
+        let missing = Missing { range, reason, detail: text.clone(), ids: Vec::new() };
+        if !lost.is_empty() {
+            relay.open_gap(lost, &missing, 0, ctx);
+        }
+    }
+}
+
+/// Items that are asked for once and need no live request.
+fn is_single(item: &Item) -> bool {
+    item.layer() == Layer::Id
+}
+
+fn live_filters(items: &[Item], ctx: &Context<'_>) -> Vec<Filter> {
+    let want = &ctx.shared.want;
+    filters::of_items(items, |repo| want.level(repo), &want.filters, &ctx.config.fetch)
+}
