@@ -59,7 +59,7 @@ pub(crate) struct Global {
     /// Log more: -v info, -vv debug, -vvv trace
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
-    /// How log lines are written [key: log.format]
+    /// How log lines are written [key=log.format]
     #[arg(long, global = true, value_enum, value_name = "FORMAT")]
     pub(crate) log_format: Option<LogFormat>,
 }
@@ -99,7 +99,7 @@ fn flag(key: &'static str, flag: &'static str, value: impl Into<Value>) -> Assig
 /// Where the store is.
 #[derive(Debug, Default, Args)]
 pub(crate) struct StoreOptions {
-    /// Directory of the store [key: data_dir]
+    /// Directory of the store [key=data_dir]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) data_dir: Option<PathBuf>,
 }
@@ -115,38 +115,38 @@ impl StoreOptions {
 /// What is synced, and whose events are taken.
 #[derive(Debug, Default, Args)]
 pub(crate) struct SyncOptions {
-    /// Sync from this relay (repeatable) [key: sync.relays]
+    /// Sync from this relay (repeatable) [key=sync.relays]
     #[arg(long = "relay", value_name = "URL", value_hint = ValueHint::Url)]
     pub(crate) relays: Vec<String>,
-    /// Take announcements that list this domain (repeatable) [key: accept.domains]
+    /// Take announcements that list this domain (repeatable) [key=accept.domains]
     #[arg(long = "domain", value_name = "HOST", value_hint = ValueHint::Hostname)]
     pub(crate) domains: Vec<String>,
-    /// Take every announcement [key: accept.archive]
+    /// Take every announcement [key=accept.archive]
     #[arg(long)]
     pub(crate) archive_all: bool,
     /// Take these announcements: npub, npub/identifier, identifier or grasp:host (repeatable)
-    /// [key: accept.archive]
+    /// [key=accept.archive]
     #[arg(long, value_name = "WHAT")]
     pub(crate) archive: Vec<String>,
-    /// Mirror what matches this NIP-01 filter (repeatable) [key: accept.filters]
+    /// Mirror what matches this NIP-01 filter (repeatable) [key=accept.filters]
     #[arg(long = "filter", value_name = "JSON", value_parser = parse_filter)]
     pub(crate) filters: Vec<Value>,
-    /// Keep to the relays that are named [key: sync.discover]
+    /// Keep to the relays that are named [key=sync.discover]
     #[arg(long)]
     pub(crate) no_discovery: bool,
-    /// Never use NIP-77 [key: sync.negentropy]
+    /// Never use NIP-77 [key=sync.negentropy]
     #[arg(long)]
     pub(crate) no_negentropy: bool,
-    /// Dial private addresses and plain ws:// of discovered relays [key: dial.allow_private]
+    /// Dial private addresses and plain ws:// of discovered relays [key=dial.allow_private]
     #[arg(long)]
     pub(crate) allow_private: bool,
-    /// Write a recording that replays byte for byte [key: record.file]
+    /// Write a recording that replays byte for byte [key=record.file]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) record: Option<PathBuf>,
-    /// Run beside this relay: read from it, and send it what is accepted [key: sync.own_relay]
+    /// Run beside this relay: read from it, and send it what is accepted [key=sync.own_relay]
     #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
     pub(crate) own_relay: Option<String>,
-    /// A URL under which the served relay is reached (repeatable) [key: identity.urls]
+    /// A URL under which the served relay is reached (repeatable) [key=identity.urls]
     #[arg(long = "own-url", value_name = "URL", value_hint = ValueHint::Url)]
     pub(crate) own_urls: Vec<String>,
     #[command(flatten)]
@@ -198,13 +198,13 @@ impl SyncOptions {
 /// Where the daemon listens.
 #[derive(Debug, Default, Args)]
 pub(crate) struct ListenOptions {
-    /// Metrics, status page and reads of the API listen here, or `off` [key: http]
+    /// Metrics, status page and reads of the API listen here, or `off` [key=http]
     #[arg(long, value_name = "ADDR")]
     pub(crate) http: Option<String>,
-    /// The control socket, or `off` [key: socket]
+    /// The control socket, or `off` [key=socket]
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub(crate) socket: Option<String>,
-    /// Whether metrics are kept and exported [key: metrics.enabled]
+    /// Whether metrics are kept and exported [key=metrics.enabled]
     #[arg(long, value_name = "BOOL", action = ArgAction::Set)]
     pub(crate) metrics_enabled: Option<bool>,
 }
@@ -226,7 +226,7 @@ impl ListenOptions {
 /// Which daemon is asked.
 #[derive(Debug, Default, Args)]
 pub(crate) struct DaemonOptions {
-    /// Its control socket, or http://HOST:PORT for reading [key: socket]
+    /// Its control socket, or http://HOST:PORT for reading [key=socket]
     #[arg(long, value_name = "PLACE", value_hint = ValueHint::FilePath)]
     pub(crate) socket: Option<String>,
 }

@@ -11,20 +11,37 @@ use crate::term::Term;
 
 mod check_config;
 mod completions;
+#[cfg(feature = "serve")]
+mod demo;
+mod events;
 mod explain;
 mod man;
 mod relays;
+mod replay;
+mod run;
 mod status;
+mod sync;
 
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Run the daemon in the foreground
+    Run(run::Args),
+    /// Catch up once, say what is there and what is missing, and end
+    Sync(sync::Args),
     /// Show what a running daemon is doing
     Status(status::Args),
     /// List, add, pause, retry the relays of a running daemon
     Relays(relays::Args),
-    /// Say why a relay is in its state, what is missing, and what comes next
+    /// Say why a relay is in its state and what comes next, or what a code means
     Explain(explain::Args),
+    /// Export or count the events of the store
+    Events(events::Args),
+    /// Watch it work: three relays on loopback, a cut connection, a strict relay
+    #[cfg(feature = "serve")]
+    Demo(demo::Args),
+    /// Replay a recording and compare it byte for byte
+    Replay(replay::Args),
     /// Check the configuration, or show every key and where its value came from
     CheckConfig(check_config::Args),
     /// Write a completion script for a shell
@@ -71,9 +88,15 @@ impl Command {
     /// Does it.
     pub(crate) async fn run(self, context: Context) -> Result<Exit, Failure> {
         match self {
+            Self::Run(args) => run::run(args, context).await,
+            Self::Sync(args) => sync::run(args, context).await,
+            Self::Events(args) => events::run(args, context),
+            #[cfg(feature = "serve")]
+            Self::Demo(args) => demo::run(args, context).await,
             Self::Status(args) => status::run(args, context).await,
             Self::Relays(args) => relays::run(args, context).await,
             Self::Explain(args) => explain::run(args, context).await,
+            Self::Replay(args) => replay::run(args, context),
             Self::CheckConfig(args) => check_config::run(args, context),
             Self::Completions(args) => completions::run(args),
             Self::Man(args) => man::run(args),
@@ -83,10 +106,14 @@ impl Command {
     /// Whether failures are told as JSON.
     pub(crate) fn speaks_json(&self) -> bool {
         match self {
+            Self::Sync(args) => args.json,
             Self::Status(args) => args.json,
             Self::Relays(args) => args.speaks_json(),
             Self::Explain(args) => args.json,
-            Self::CheckConfig(_) | Self::Completions(_) | Self::Man(_) => false,
+            Self::Run(_) | Self::Events(_) | Self::Replay(_) | Self::CheckConfig(_) => false,
+            #[cfg(feature = "serve")]
+            Self::Demo(_) => false,
+            Self::Completions(_) | Self::Man(_) => false,
         }
     }
 }

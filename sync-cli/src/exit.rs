@@ -1,5 +1,7 @@
 //! The exit codes: one list, shown in help and documented nowhere else.
 
+use sync_runtime::store::StoreError;
+
 /// How the process ends. An unknown code must be read as failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -74,6 +76,20 @@ impl Exit {
 impl From<Exit> for std::process::ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit.code())
+    }
+}
+
+impl From<&StoreError> for Exit {
+    /// What a failure of the store means.
+    fn from(error: &StoreError) -> Self {
+        match error {
+            StoreError::Locked { .. } | StoreError::AlreadyOpen { .. } => Self::StoreLocked,
+            StoreError::Missing { .. }
+            | StoreError::Damaged { .. }
+            | StoreError::NewerFormat { .. } => Self::StoreUnusable,
+            StoreError::Full { .. } => Self::Temporary,
+            _ => Self::Failed,
+        }
     }
 }
 

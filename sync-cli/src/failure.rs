@@ -12,112 +12,117 @@ use crate::term::{Paint, Style};
 pub(crate) struct Failure {
     /// How the process ends.
     pub(crate) exit: Exit,
+    /// Nothing when nobody is there to read it.
+    told: Option<Box<Told>>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Told {
     message: String,
     at: Option<String>,
     causes: Vec<String>,
+    notes: Vec<String>,
     hints: Vec<String>,
     more: Vec<Failure>,
-    quiet: bool,
 }
 
 impl Failure {
     /// A failure of this kind; the message is lower-case and has no period.
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self {
-            exit,
-            message: message.into(),
-            at: None,
-            causes: Vec::new(),
-            hints: Vec::new(),
-            more: Vec::new(),
-            quiet: false,
-        }
+        let told = Told { message: message.into(), ..Told::default() };
+        Self { exit, told: Some(Box::new(told)) }
     }
 
     /// The reader of stdout went away: nothing to say, and no failure of ours.
     pub(crate) fn pipe_closed() -> Self {
-        Self { quiet: true, ..Self::new(Exit::Ok, "") }
+        Self { exit: Exit::Ok, told: None }
     }
 
     /// One failure out of several; the first decides the exit code. `None` when there is none.
     pub(crate) fn all(failures: Vec<Self>) -> Option<Self> {
         let mut failures = failures.into_iter();
-        let mut first = failures.next()?;
-        first.more.extend(failures);
-        Some(first)
+        let first = failures.next()?;
+        Some(first.tell(|told| told.more.extend(failures)))
     }
 
     /// Where: `file:line:column`.
-    pub(crate) fn at(mut self, place: impl Into<String>) -> Self {
-        self.at = Some(place.into());
-        self
+    pub(crate) fn at(self, place: impl Into<String>) -> Self {
+        self.tell(|told| told.at = Some(place.into()))
     }
 
     /// The error behind it and its sources.
-    pub(crate) fn caused_by(mut self, error: &(dyn Error + 'static)) -> Self {
-        let mut source = Some(error);
-        while let Some(error) = source {
-            let text = error.to_string();
-            // Some errors repeat their source in their own text.
-            if self.causes.last() != Some(&text) {
-                self.causes.push(text);
+    pub(crate) fn caused_by(self, error: &(dyn Error + 'static)) -> Self {
+        self.tell(|told| {
+            let mut source = Some(error);
+            while let Some(error) = source {
+                let text = error.to_string();
+                // Some errors repeat their source in their own text.
+                if told.causes.last() != Some(&text) {
+                    told.causes.push(text);
+                }
+                source = error.source();
             }
-            source = error.source();
-        }
-        self
+        })
     }
 
     /// The text behind it.
-    pub(crate) fn because(mut self, text: impl Into<String>) -> Self {
-        self.causes.push(text.into());
-        self
+    pub(crate) fn because(self, text: impl Into<String>) -> Self {
+        self.tell(|told| told.causes.push(text.into()))
+    }
+
+    /// A line that belongs to it, with a label of its own.
+    pub(crate) fn note(self, text: impl Into<String>) -> Self {
+        self.tell(|told| told.notes.push(text.into()))
     }
 
     /// What to do.
-    pub(crate) fn hint(mut self, text: impl Into<String>) -> Self {
-        self.hints.push(text.into());
+    pub(crate) fn hint(self, text: impl Into<String>) -> Self {
+        self.tell(|told| told.hints.push(text.into()))
+    }
+
+    fn tell(mut self, what: impl FnOnce(&mut Told)) -> Self {
+        if let Some(told) = &mut self.told {
+            what(told);
+        }
         self
     }
 
     /// The text for stderr; empty when there is nothing to say. `hints` is false under `-q`.
     pub(crate) fn render(&self, paint: Paint, hints: bool) -> String {
         let mut text = String::new();
-        if self.quiet {
-            return text;
+        let Some(told) = &self.told else { return text };
+        let error = paint.with(Style::Bad, "error:");
+        let _ = writeln!(text, "{error} {}", told.message);
+        if let Some(place) = &told.at {
+            let _ = writeln!(text, "  --> {place}");
         }
-        self.write(&mut text, paint, hints);
-        for failure in &self.more {
-            text.push('\n');
-            failure.write(&mut text, paint, hints);
+        for cause in &told.causes {
+            let _ = writeln!(text, "  caused by: {cause}");
+        }
+        for note in &told.notes {
+            let _ = writeln!(text, "  {note}");
+        }
+        for hint in told.hints.iter().filter(|_| hints) {
+            let label = paint.with(Style::Hint, "hint:");
+            let _ = writeln!(text, "{label} {hint}");
+        }
+        for failure in &told.more {
+            let _ = write!(text, "\n{}", failure.render(paint, hints));
         }
         text
     }
 
-    fn write(&self, text: &mut String, paint: Paint, hints: bool) {
-        let error = paint.with(Style::Bad, "error:");
-        let _ = writeln!(text, "{error} {}", self.message);
-        if let Some(place) = &self.at {
-            let _ = writeln!(text, "  --> {place}");
-        }
-        for cause in &self.causes {
-            let _ = writeln!(text, "  caused by: {cause}");
-        }
-        for hint in self.hints.iter().filter(|_| hints) {
-            let label = paint.with(Style::Hint, "hint:");
-            let _ = writeln!(text, "{label} {hint}");
-        }
-    }
-
     /// The last line of a JSON stream on stderr.
     pub(crate) fn to_json(&self) -> Option<serde_json::Value> {
-        (!self.quiet).then(|| {
+        self.told.as_ref().map(|told| {
             serde_json::json!({
                 "type": "exit_error",
                 "code": self.exit.code(),
-                "message": self.message,
-                "at": self.at,
-                "causes": self.causes,
-                "hint": self.hints.first(),
+                "message": told.message,
+                "at": told.at,
+                "causes": told.causes,
+                "notes": told.notes,
+                "hint": told.hints.first(),
             })
         })
     }

@@ -19,7 +19,11 @@ mod control;
 mod demo;
 mod exit;
 mod failure;
+mod logs;
+mod progress;
 mod render;
+mod service;
+mod signals;
 mod term;
 
 #[cfg(feature = "mimalloc")]

@@ -28,8 +28,6 @@ pub(crate) enum Style {
     Bad,
     /// What to do.
     Hint,
-    /// Headings.
-    Head,
 }
 
 /// Whether a stream takes colour.
@@ -50,7 +48,6 @@ impl Paint {
             (Self::Colour, Style::Busy | Style::Hint) => "36",
             (Self::Colour, Style::Warn) => "33",
             (Self::Colour, Style::Bad) => "1;31",
-            (Self::Colour, Style::Head) => "1",
         };
         format!("\x1b[{code}m{text}\x1b[0m")
     }
@@ -95,11 +92,11 @@ impl Term {
     /// The mark of this style on stdout.
     pub(crate) fn mark(self, style: Style) -> String {
         let mark = match (style, self.ascii) {
-            (Style::Good | Style::Head, false) => "●",
+            (Style::Good, false) => "●",
             (Style::Busy | Style::Hint, false) => "◐",
             (Style::Bad, false) => "✗",
             (Style::Warn, _) => "!",
-            (Style::Good | Style::Head, true) => "*",
+            (Style::Good, true) => "*",
             (Style::Busy | Style::Hint, true) => "o",
             (Style::Bad, true) => "x",
         };

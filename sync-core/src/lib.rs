@@ -1,4 +1,51 @@
-//! The pure half of ngit-sync.
+//! The pure half of ngit-sync: what to ask which Nostr relay, when, and what the answers prove.
+//!
+//! No clock, socket, thread or randomly seeded map exists here. One [`Input`] goes in, ordered
+//! [`Command`]s come out, and one deadline says when time alone matters. The same inputs give the
+//! same commands, byte for byte ([`record`]).
+//!
+//! # The loop
+//!
+//! ```
+//! use nostr::types::Timestamp;
+//! use sync_core::event::Event;
+//! use sync_core::id::{ConnId, RelayId};
+//! use sync_core::status::RelayStatus;
+//! use sync_core::time::Instant;
+//! use sync_core::{Command, Config, Input, SyncCore};
+//!
+//! let mut config = Config::default();
+//! config.sync.relays.push("wss://relay.example".into());
+//! let mut core = SyncCore::new(config, 42, Timestamp::from_secs(1_700_000_000));
+//!
+//! // Ledger rows and facts of the own store come first; nothing is dialed before `Booted`.
+//! core.handle(Instant::ZERO, Input::Booted);
+//! while core.poll_command().is_some() {}
+//!
+//! // The next thing that time alone brings: the first dial, with its jitter.
+//! let deadline = core.next_deadline().expect("a configured relay is dialed");
+//! core.handle(deadline.at, Input::Tick);
+//! let commands: Vec<Command> = std::iter::from_fn(|| core.poll_command()).collect();
+//! assert!(matches!(commands[0], Command::Dial { .. }));
+//!
+//! // The shell dials and says how it went.
+//! let conn = ConnId { relay: RelayId(0), epoch: 1 };
+//! core.handle(deadline.at, Input::Dialed { conn, result: Ok(()) });
+//! let commands: Vec<Command> = std::iter::from_fn(|| core.poll_command()).collect();
+//! assert!(commands.iter().any(|command| matches!(command, Command::Subscribe { .. })));
+//! assert!(commands.iter().any(|command| matches!(
+//!     command,
+//!     Command::Emit(Event::StatusChanged { to: RelayStatus::Syncing, .. })
+//! )));
+//! ```
+//!
+//! # Map
+//!
+//! - *Control plane*: [`core`] holds the machine; [`want`] what is wanted, [`plan`] what of it is
+//!   open, [`filters`] how it is asked for, [`relay`] one relay's connection, [`coverage`] what is
+//!   proven and what is missing, [`health`] its backoff; [`explain`] says why.
+//! - *Data plane*: [`wire`] reads frames, [`admit`] decides what becomes of an event.
+//! - *The face*: [`input`], [`command`], [`event`], [`tally`], [`ledger`], [`status`], [`config`].
 #![no_std]
 #![forbid(unsafe_code)]
 

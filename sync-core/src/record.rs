@@ -370,7 +370,8 @@ mod tests {
     #[test]
     fn a_changed_line_is_found_at_its_number() {
         let lines = record();
-        let dial = lines.iter().position(|line| line.contains("\"dial\"")).expect("it dials");
+        let dial =
+            lines.iter().position(|line| line.contains("{\"dial\":{\"conn\"")).expect("it dials");
         let mut changed = lines.clone();
         changed[dial] = changed[dial].replace("\"trusted\":true", "\"trusted\":false");
         match replay(changed.iter().map(String::as_str)) {

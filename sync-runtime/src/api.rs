@@ -4,6 +4,7 @@
 //! Every answer is a [`Document`]. Seconds are floats, sizes bytes, moments milliseconds since the
 //! epoch; unknown is `null`. Changes within version 1 only add fields and values.
 
+mod journal;
 mod outcome;
 mod relay;
 mod request;
@@ -12,6 +13,7 @@ mod time;
 
 use serde::{Deserialize, Serialize};
 
+pub use journal::{Changes, Entry, Journal, RelayDetail, Severity, What};
 pub use outcome::{OutcomeStatus, RelayOutcome, SyncOutcome, SyncProgress};
 pub use relay::{ErrorCategory, GapView, LastError, OutcomeCounts, PassView, RelayView};
 pub use request::{Accepted, RelayAction, SyncRequest};

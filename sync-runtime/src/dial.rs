@@ -98,12 +98,31 @@ impl Dialer {
         url: &RelayUrl,
         trusted: bool,
     ) -> Result<(ByteStream, StageTimings), DialError> {
+        self.connect_with(url, trusted, true).await
+    }
+
+    /// As [`Dialer::connect`], for a second stream to a relay that is connected: it is checked as
+    /// the first, but takes nothing of the budgets of its address (T3).
+    pub async fn connect_beside(
+        &self,
+        url: &RelayUrl,
+        trusted: bool,
+    ) -> Result<(ByteStream, StageTimings), DialError> {
+        self.connect_with(url, trusted, false).await
+    }
+
+    async fn connect_with(
+        &self,
+        url: &RelayUrl,
+        trusted: bool,
+        counted: bool,
+    ) -> Result<(ByteStream, StageTimings), DialError> {
         let guarded = !trusted && !self.config.allow_private;
         if guarded {
             guard::check_url(url)?;
         }
         let mut timings = StageTimings::default();
-        let target = self.target(url, guarded, &mut timings).await?;
+        let target = self.target(url, guarded, counted, &mut timings).await?;
         let began = Instant::now();
         let stream = timeout(*self.config.tcp_timeout, self.open(url, target))
             .await
@@ -130,6 +149,7 @@ impl Dialer {
         &self,
         url: &RelayUrl,
         guarded: bool,
+        counted: bool,
         timings: &mut StageTimings,
     ) -> Result<Target, DialError> {
         let proxied = self.proxy.as_ref().is_some_and(|proxy| proxy.takes(url));
@@ -146,7 +166,7 @@ impl Dialer {
             Host::V6(address) => vec![IpAddr::V6(address)],
             Host::Name(name) => self.resolve(name, timings).await?,
         };
-        let addresses = if guarded { self.guard(addresses)? } else { addresses };
+        let addresses = if guarded { self.guard(addresses, counted)? } else { addresses };
         let port = url.port();
         Ok(Target::Addresses(addresses.into_iter().map(|ip| SocketAddr::new(ip, port)).collect()))
     }
@@ -175,7 +195,7 @@ impl Dialer {
     }
 
     /// Keeps the public addresses that have budget left (T1, T3).
-    fn guard(&self, addresses: Vec<IpAddr>) -> Result<Vec<IpAddr>, DialError> {
+    fn guard(&self, addresses: Vec<IpAddr>, counted: bool) -> Result<Vec<IpAddr>, DialError> {
         let mut refusal = None;
         let mut kept = Vec::with_capacity(addresses.len());
         for address in addresses {
@@ -187,7 +207,7 @@ impl Dialer {
         if kept.is_empty() {
             return Err(dial_error(DialErrorKind::Guard, &refusal.unwrap_or_default()));
         }
-        kept.retain(|address| self.budget.take(*address, Instant::now()));
+        kept.retain(|address| !counted || self.budget.take(*address, Instant::now()));
         if kept.is_empty() {
             return Err(dial_error(DialErrorKind::Guard, "too many dials to this address"));
         }

@@ -5,10 +5,12 @@ mod answer;
 mod control;
 mod explain;
 mod guard;
+mod query;
 mod relay_name;
 mod route;
 mod serve;
 mod socket;
+mod stream;
 
 use std::fmt;
 use std::io;

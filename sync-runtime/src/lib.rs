@@ -4,7 +4,7 @@ pub mod api;
 pub mod clock;
 pub mod connection;
 pub mod dial;
-pub mod driver;
+mod driver;
 pub mod http;
 pub mod ingest;
 pub mod observe;

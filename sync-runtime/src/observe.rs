@@ -6,10 +6,12 @@
 //! all made from [`Registry::gather`] and the same state.
 
 mod catalog;
+mod clients;
 mod error;
 mod events;
 mod gather;
 mod histogram;
+mod journal;
 mod labels;
 mod phase;
 mod process;
@@ -28,9 +30,11 @@ use sync_core::command::Source;
 use sync_core::id::RelayId;
 
 pub use catalog::{FAMILIES, Family, Kind, family};
+pub use clients::StreamClient;
 pub use error::{CODES, Code, CodeText};
 pub use gather::{Sample, Samples, Value};
 pub use histogram::{Histogram, HistogramCopy};
+pub use journal::{Found, Position};
 pub use labels::{
     ApplyStage, DialStage, ErrorType, KIND_LABELS, KINDS, OTHER, Outcome, Published, Queue,
     RELAYS_MAX, Received, RejectedClass, Resolution, Sent, StoreOp,
@@ -40,8 +44,10 @@ pub use relay::RelayObs;
 pub use sampled::Sampled;
 pub use text::Format;
 
-use crate::api::WallMs;
+use crate::api::{WallMs, What};
+use clients::Clients;
 use events::State;
+use journal::Bus;
 use labels::kind_at;
 use totals::Totals;
 
@@ -69,6 +75,8 @@ struct Shared {
     state: Mutex<State>,
     relays: RwLock<BTreeMap<RelayId, Arc<RelayObs>>>,
     sampled: Mutex<Sampled>,
+    bus: Bus,
+    clients: Clients,
 }
 
 impl std::fmt::Debug for Registry {
@@ -81,7 +89,7 @@ impl Registry {
     /// A registry that reads this clock; the process began when it is made.
     pub fn new(build: Build, clock: WallClock) -> Self {
         let started = clock();
-        Self(Arc::new(Shared {
+        let registry = Self(Arc::new(Shared {
             clock,
             build,
             started,
@@ -89,7 +97,11 @@ impl Registry {
             state: Mutex::new(State::new(started)),
             relays: RwLock::default(),
             sampled: Mutex::default(),
-        }))
+            bus: Bus::default(),
+            clients: Clients::default(),
+        }));
+        registry.note(None, What::Boot { version: build.version.into() }, started);
+        registry
     }
 
     /// A registry on the system's clock.
@@ -206,6 +218,14 @@ impl Registry {
 
     fn relays(&self) -> &RwLock<BTreeMap<RelayId, Arc<RelayObs>>> {
         &self.0.relays
+    }
+
+    fn clients(&self) -> &Clients {
+        &self.0.clients
+    }
+
+    fn bus(&self) -> &Bus {
+        &self.0.bus
     }
 
     fn sampled_slot(&self) -> &Mutex<Sampled> {

@@ -1,9 +1,9 @@
-//! `explain`: why a relay is in its state, and what comes next.
+//! `explain`: why a relay is in its state and what comes next, or what a code or metric means.
 
 use sync_runtime::api::Explain;
 
 use crate::args::DaemonOptions;
-use crate::command::{Context, relays};
+use crate::command::Context;
 use crate::control::segment;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -13,8 +13,7 @@ use crate::term::answer;
 /// Arguments of `explain`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The relay, by URL or host
-    #[arg(value_name = "RELAY")]
+    /// A relay by URL or host, an error code such as E107, or the name of a metric
     subject: String,
     /// Write the daemon's document
     #[arg(long)]
@@ -26,8 +25,7 @@ pub(crate) struct Args {
 /// Asks, and shows.
 pub(crate) async fn run(args: Args, context: Context) -> Result<Exit, Failure> {
     let endpoint = context.endpoint(&args.daemon)?;
-    let relay = relays::resolve(&endpoint, &args.subject).await?;
-    let path = format!("/v1/explain/{}", segment(relay.as_str()));
+    let path = format!("/v1/explain/{}", segment(&args.subject));
     let reply = endpoint.get::<Explain>(&path).await?;
     let text = match args.json {
         true => format!("{}\n", reply.raw),

@@ -11,7 +11,7 @@ use crate::command::Context;
 use crate::control::{Endpoint, segment};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::render::{self, units};
+use crate::render;
 use crate::term::answer;
 
 /// Arguments of `relays`.
@@ -98,13 +98,16 @@ pub(crate) async fn run(args: Args, context: Context) -> Result<Exit, Failure> {
         Command::AcceptGap { one, row } => (RelayAction::AcceptGap, one, row),
     };
     let endpoint = context.endpoint(&one.daemon)?;
-    let relay = resolve(&endpoint, &one.relay).await?;
-    let mut path = format!("/v1/relays/{}/{}", segment(relay.as_str()), action.as_str());
+    let relay = match action {
+        RelayAction::Add => new_relay(&one.relay)?.to_string(),
+        _ => one.relay,
+    };
+    let mut path = format!("/v1/relays/{}/{}", segment(&relay), action.as_str());
     if let Some(row) = row {
         path.push_str(&format!("?row={row}"));
     }
-    endpoint.post::<Accepted>(&path).await?;
-    answer(&format!("{} {}: taken\n", action.as_str(), units::relay(&relay)))?;
+    let taken = endpoint.post::<Accepted>(&path).await?.document.data.accepted;
+    answer(&format!("taken: {taken}\n"))?;
     Ok(Exit::Ok)
 }
 
@@ -120,9 +123,7 @@ async fn list(json: bool, endpoint: &Endpoint, context: &Context) -> Result<Exit
 }
 
 async fn show(relay: &str, json: bool, endpoint: &Endpoint) -> Result<Exit, Failure> {
-    let relay = resolve(endpoint, relay).await?;
-    let reply =
-        endpoint.get::<RelayView>(&format!("/v1/relays/{}", segment(relay.as_str()))).await?;
+    let reply = endpoint.get::<RelayView>(&format!("/v1/relays/{}", segment(relay))).await?;
     let text = match json {
         true => format!("{}\n", reply.raw),
         false => render::relay::render(&reply.document.data, SystemTime::now().into()),
@@ -131,17 +132,9 @@ async fn show(relay: &str, json: bool, endpoint: &Endpoint) -> Result<Exit, Fail
     Ok(Exit::Ok)
 }
 
-/// The relay that a person means: a URL, or the short name of one that the daemon tracks.
-pub(crate) async fn resolve(endpoint: &Endpoint, name: &str) -> Result<RelayUrl, Failure> {
-    let url = if name.contains("://") {
-        name.to_owned()
-    } else {
-        let relays = endpoint.get::<Relays>("/v1/relays").await?.document.data.relays;
-        match relays.into_iter().find(|view| units::relay(&view.url) == name) {
-            Some(view) => return Ok(view.url),
-            None => format!("wss://{name}"),
-        }
-    };
+/// What to add must be a whole URL; what is known, the daemon finds by as much as is unique.
+fn new_relay(name: &str) -> Result<RelayUrl, Failure> {
+    let url = if name.contains("://") { name.to_owned() } else { format!("wss://{name}") };
     RelayUrl::parse(&url).map_err(|error| {
         Failure::new(Exit::Usage, format!("`{name}` names no relay")).caused_by(&error)
     })

@@ -66,7 +66,7 @@ impl Corpus {
     /// else is on two of the three.
     pub(crate) fn of_relay(&self, relay: usize) -> impl Iterator<Item = &Event> {
         let announcements = self.announcements.iter().filter(move |_| relay == 0);
-        let rest = self.rest.iter().enumerate().filter(move |(at, _)| at % 3 != (relay + 2) % 3);
+        let rest = self.rest.iter().enumerate().filter(move |(at, _)| at % 3 != relay);
         announcements.chain(rest.map(|(_, event)| event))
     }
 }

@@ -36,12 +36,9 @@ pub(crate) fn render(view: &RelayView, now: WallMs) -> String {
         (events.invalid, "invalid"),
         (events.dropped, "dropped"),
     ];
-    let outcomes: Vec<_> = outcomes
-        .iter()
-        .filter(|(number, _)| *number > 0)
-        .map(|(number, name)| format!("{} {name}", count(*number)))
-        .collect();
-    row("events", format!("{} received   {}", count(events.received), outcomes.join("   ")));
+    let outcomes = outcomes.iter().filter(|(number, _)| *number > 0);
+    let outcomes = outcomes.map(|(number, name)| format!("   {} {name}", count(*number)));
+    row("events", format!("{} received{}", count(events.received), outcomes.collect::<String>()));
     row("bytes", format!("{} in   {} out", bytes(view.bytes_in), bytes(view.bytes_out)));
     let last = [view.last_seen_ms, view.last_event_ms, view.last_sync_ms].map(|at| age(at, now));
     row("last", format!("message {}   event {}   full sync {}", last[0], last[1], last[2]));

@@ -70,7 +70,8 @@ fn relays_line(status: &Status) -> String {
     }
     let others = [
         (counts.connecting, "connecting"),
-        (counts.disconnected, "disconnected"),
+        // These two are disconnected as well; each relay is named once.
+        (counts.disconnected.saturating_sub(counts.rate_limited + counts.dead), "disconnected"),
         (counts.rate_limited, "rate limited"),
         (counts.dead, "dead"),
     ];

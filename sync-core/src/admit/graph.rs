@@ -76,6 +76,9 @@ pub(crate) struct Node {
 }
 
 impl Graph {
+    /// Steps to an event that references a repository itself.
+    const INHERIT_MAX: usize = 64;
+
     pub(crate) fn new(depth_max: u32, slots_max: usize) -> Self {
         Self { depth_max, slots_max, ..Self::default() }
     }
@@ -118,10 +121,9 @@ impl Graph {
     /// root or of the first supported event that it references.
     pub(crate) fn repos(&self, slot: Slot) -> Vec<&Coordinate> {
         let mut slot = slot;
-        for _ in 0..=self.depth_max + 1 {
+        for _ in 0..Self::INHERIT_MAX {
             let Some(node) = self.node(slot) else { break };
-            let direct: Vec<&Coordinate> =
-                node.parents.iter().filter_map(|parent| self.accepted_repo(*parent)).collect();
+            let direct: Vec<&Coordinate> = self.direct_repos(node).collect();
             if !direct.is_empty() {
                 return direct;
             }
@@ -227,6 +229,10 @@ impl Graph {
         self.node(slot).is_some_and(|node| node.supported)
     }
 
+    fn direct_repos<'a>(&'a self, node: &'a Node) -> impl Iterator<Item = &'a Coordinate> {
+        node.parents.iter().filter_map(|parent| self.accepted_repo(*parent))
+    }
+
     fn accepted_repo(&self, slot: Slot) -> Option<&Coordinate> {
         match self.key(slot) {
             Reference::Address(address)
@@ -278,19 +284,18 @@ impl Graph {
     }
 
     /// Looks at `queue` and at everything that a change reaches. References form no cycles: an id
-    /// is a hash over the ids it references.
+    /// is a hash over the ids it references. Support flips once and places are few, so an event is
+    /// looked at a bounded number of times.
     fn cascade(&mut self, mut queue: VecDeque<Slot>) -> Vec<Change> {
         let mut changes = Vec::new();
         let mut queued: BTreeSet<Slot> = queue.iter().copied().collect();
+        let mut touched: Vec<Slot> = Vec::from(queue.clone());
         while let Some(slot) = queue.pop_front() {
             queued.remove(&slot);
             let (supported, place) = self.evaluate(slot);
             let Some(node) = self.slots[slot.0 as usize].node.as_mut() else { continue };
             let was = (node.supported, node.place);
             if was == (supported, place) {
-                if supported && kinds::is_root(node.kind) {
-                    changes.push(Change::Repos(slot));
-                }
                 continue;
             }
             (node.supported, node.place) = (supported, place);
@@ -303,12 +308,42 @@ impl Graph {
                 }
             });
             for child in self.children(slot) {
+                touched.push(child);
                 if queued.insert(child) {
                     queue.push_back(child);
                 }
             }
         }
+        self.roots_below(touched, &mut changes);
         changes
+    }
+
+    /// Adds the roots whose repositories may be others: `touched`, and those that inherit theirs
+    /// from what was touched.
+    fn roots_below(&self, mut touched: Vec<Slot>, changes: &mut Vec<Change>) {
+        let fresh: BTreeSet<Slot> = changes
+            .iter()
+            .filter_map(|change| match change {
+                Change::On(slot) => Some(*slot),
+                Change::Moved(_) | Change::Repos(_) | Change::Off { .. } => None,
+            })
+            .collect();
+        let mut seen: BTreeSet<Slot> = BTreeSet::new();
+        while let Some(slot) = touched.pop() {
+            let Some(node) = self.node(slot).filter(|node| node.supported) else { continue };
+            if !seen.insert(slot) {
+                continue;
+            }
+            if kinds::is_root(node.kind) && !fresh.contains(&slot) {
+                changes.push(Change::Repos(slot));
+            }
+            // Thread events pass on what their root has, whatever they reference themselves.
+            touched.extend(self.children(slot).filter(|child| {
+                self.node(*child).is_some_and(|child| {
+                    kinds::is_thread(child.kind) || self.direct_repos(child).next().is_none()
+                })
+            }));
+        }
     }
 
     fn evaluate(&self, slot: Slot) -> (bool, Option<Place>) {

@@ -3,20 +3,10 @@
 
 use alloc::string::String;
 
-use nostr::event::{Event, EventId};
+use nostr::event::Event;
 use nostr::filter::{Filter, SingleLetterTag};
-use nostr::types::Timestamp;
 
-/// What the scan of the frame claimed of the event; nothing is remembered of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Claim {
-    /// The claimed id.
-    pub id: EventId,
-    /// The kind.
-    pub kind: u16,
-    /// The time.
-    pub created_at: Timestamp,
-}
+use crate::wire::Envelope;
 
 /// Why a body goes no further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,17 +17,21 @@ pub enum BodyError {
     /// It matches no filter of its subscription (FILT-5).
     #[error("matches no filter of its subscription")]
     OffFilter,
-    /// Its id is not the hash of its content.
+    /// Its id is not the hash of its content (T8).
     #[error("the id is not the hash of the event")]
     WrongId,
+    /// Its signature is not its author's over its id (T7).
+    #[error("the signature does not fit")]
+    Signature,
 }
 
 /// Reads an event's body and checks it up to its id hash. What is left are the signature and the
 /// policy.
-pub fn check_body(json: &str, claim: &Claim, filters: &[Filter]) -> Result<Event, BodyError> {
+pub fn check_body(json: &str, claim: &Envelope, filters: &[Filter]) -> Result<Event, BodyError> {
     let event: Event = serde_json::from_str(json).map_err(|_| BodyError::Malformed)?;
     let claimed = event.id == claim.id
-        && event.kind.as_u16() == claim.kind
+        && event.kind == claim.kind
+        && event.pubkey == claim.pubkey
         && event.created_at == claim.created_at;
     if !claimed {
         return Err(BodyError::Malformed);

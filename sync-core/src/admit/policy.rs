@@ -254,20 +254,36 @@ impl Policy {
         }
     }
 
+    /// Takes note of an author of stored events.
+    pub fn hold_author(&mut self, key: PublicKey) -> Applied {
+        let mut out = Applied::default();
+        if self.authors.len() < self.items_max && self.authors.insert(key) {
+            out.facts.push(Fact::Author { key });
+            out.satisfied.push(Dependency::Author(key));
+        }
+        out
+    }
+
     /// Takes note of a stored event. `now` is the wall time of its arrival for the cap of new
     /// hosts (DISC-4); `None` for what was stored before this process began. An event that the
     /// store removed or refused in the same commit is told to [`Policy::remove`] afterwards.
     pub fn apply(&mut self, event: &Event, now: Option<Timestamp>) -> Applied {
-        let mut out = Applied::default();
-        if self.authors.len() < self.items_max && self.authors.insert(event.pubkey) {
-            out.facts.push(Fact::Author { key: event.pubkey });
-            out.satisfied.push(Dependency::Author(event.pubkey));
-        }
+        self.take_in(event, now, false)
+    }
+
+    /// As [`Policy::apply`], for events of the own relay: its announcements are accepted whatever
+    /// they list (OWN-2).
+    pub fn apply_trusted(&mut self, event: &Event, now: Option<Timestamp>) -> Applied {
+        self.take_in(event, now, true)
+    }
+
+    fn take_in(&mut self, event: &Event, now: Option<Timestamp>, trusted: bool) -> Applied {
+        let mut out = self.hold_author(event.pubkey);
         if self.rules.blocks_author(&event.pubkey) {
             return out;
         }
         match event.kind.as_u16() {
-            kinds::ANNOUNCEMENT => self.apply_announcement(event, now, &mut out),
+            kinds::ANNOUNCEMENT => self.apply_announcement(event, now, trusted, &mut out),
             kinds::STATE => self.apply_state(event, &mut out),
             kind if kinds::is_root(kind) || kinds::is_thread(kind) => {
                 let references = references(&event.tags);
@@ -283,12 +299,18 @@ impl Policy {
         out
     }
 
-    fn apply_announcement(&mut self, event: &Event, now: Option<Timestamp>, out: &mut Applied) {
+    fn apply_announcement(
+        &mut self,
+        event: &Event,
+        now: Option<Timestamp>,
+        trusted: bool,
+        out: &mut Applied,
+    ) {
         let Ok(announcement) = Announcement::parse(event, self.relays_max) else { return };
         if self.rules.blocks_repo(&event.pubkey, &announcement.repo.identifier) {
             return;
         }
-        let ground = self.rules.ground(event, &announcement).is_some();
+        let ground = trusted || self.rules.ground(event, &announcement).is_some();
         let Announcement { repo, maintainers, relays, refused, .. } = announcement;
         if !self.replace(&repo, event, out) {
             return;

@@ -5,7 +5,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
-use nostr::event::{Event, EventId, Kind};
+use nostr::event::{EventId, Kind};
 use nostr::filter::{Filter, SingleLetterTag};
 use nostr::key::PublicKey;
 use nostr::nips::nip01::Coordinate;
@@ -44,16 +44,21 @@ pub enum RejectReason {
     UnknownAuthor,
     /// A vanish request that names other relays (NIP-62).
     OtherRelay,
-    /// The store holds a deletion, a vanish request or a newer version, or it is expired
-    /// (ACPT-7).
+    /// A newer version of its address is known (NIP-01).
     Superseded,
+    /// Its author deleted it (NIP-09).
+    Deleted,
+    /// Its author vanished (NIP-62).
+    Vanished,
+    /// It is expired (NIP-40).
+    Expired,
     /// The own relay refused it (OWN-2).
     OwnRelay,
 }
 
 impl RejectReason {
     /// Every reason, in the order of its codes.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::BlockedAuthor,
         Self::BlockedRepository,
         Self::Future,
@@ -65,6 +70,9 @@ impl RejectReason {
         Self::UnknownAuthor,
         Self::OtherRelay,
         Self::Superseded,
+        Self::Deleted,
+        Self::Vanished,
+        Self::Expired,
         Self::OwnRelay,
     ];
 
@@ -82,6 +90,9 @@ impl RejectReason {
             Self::UnknownAuthor => "unknown_author",
             Self::OtherRelay => "other_relay",
             Self::Superseded => "superseded",
+            Self::Deleted => "deleted",
+            Self::Vanished => "vanished",
+            Self::Expired => "expired",
             Self::OwnRelay => "own_relay",
         }
     }
@@ -239,73 +250,105 @@ pub struct HotCounts {
 }
 
 /// Whole rejected events, for as long as `rejected.hot`, within `rejected.hot_bytes` (REJ-2).
-#[derive(Debug, Default)]
-pub struct HotTier {
-    held: BTreeMap<EventId, Held>,
+///
+/// A body is whatever its owner needs to process the event again.
+#[derive(Debug)]
+pub struct HotTier<B> {
+    held: BTreeMap<EventId, Held<B>>,
     by_age: BTreeSet<(Instant, EventId)>,
     waiting: BTreeMap<Dependency, BTreeSet<EventId>>,
     bytes: u64,
     counts: [HotCounts; 3],
 }
 
+/// A rejected event on its way into the hot tier.
+#[derive(Clone, Debug)]
+pub struct Waiting<B> {
+    /// The event.
+    pub id: EventId,
+    /// Its kind.
+    pub kind: Kind,
+    /// Its `created_at`.
+    pub created_at: Timestamp,
+    /// What it counts against the tier's size.
+    pub bytes: u64,
+    /// What it waits for.
+    pub depends_on: Vec<Dependency>,
+    /// Handed out when one of them is satisfied.
+    pub body: B,
+}
+
 /// A rejected event that can be processed again without asking for it.
 #[derive(Debug)]
-struct Held {
-    event: Event,
+struct Held<B> {
+    body: B,
+    class: EventType,
+    created_at: Timestamp,
     depends_on: Vec<Dependency>,
     bytes: u64,
     at: Instant,
 }
 
-impl HotTier {
+impl<B> Default for HotTier<B> {
+    fn default() -> Self {
+        Self {
+            held: BTreeMap::new(),
+            by_age: BTreeSet::new(),
+            waiting: BTreeMap::new(),
+            bytes: 0,
+            counts: [HotCounts::default(); 3],
+        }
+    }
+}
+
+impl<B> HotTier<B> {
     /// Keeps a rejected event. The oldest go when `limits.hot_bytes` is exceeded.
-    pub fn hold(
-        &mut self,
-        event: Event,
-        depends_on: Vec<Dependency>,
-        bytes: u64,
-        now: Instant,
-        limits: &RejectedConfig,
-    ) {
+    pub fn hold(&mut self, waiting: Waiting<B>, now: Instant, limits: &RejectedConfig) {
+        let Waiting { id, kind, created_at, bytes, depends_on, body } = waiting;
         if bytes > limits.hot_bytes.0 {
             return;
         }
-        self.take(&event.id);
+        self.take(&id);
         for dependency in &depends_on {
-            self.waiting.entry(dependency.clone()).or_default().insert(event.id);
+            self.waiting.entry(dependency.clone()).or_default().insert(id);
         }
-        self.by_age.insert((now, event.id));
+        self.by_age.insert((now, id));
         self.bytes += bytes;
-        self.count(event.kind).current += 1;
-        self.held.insert(event.id, Held { event, depends_on, bytes, at: now });
+        let class = EventType::of(kind);
+        self.count(class).current += 1;
+        self.held.insert(id, Held { body, class, created_at, depends_on, bytes, at: now });
         while self.bytes > limits.hot_bytes.0 {
             let Some((_, oldest)) = self.by_age.first().copied() else { break };
-            let Some(event) = self.take(&oldest) else { break };
-            self.count(event.kind).evicted += 1;
+            let Some(held) = self.take(&oldest) else { break };
+            self.count(held.class).evicted += 1;
         }
     }
 
     /// Hands out the events that wait for one of `dependencies`, and those of `referenced`
     /// (ACPT-5); oldest `created_at` first, then by id. They are no longer held.
-    pub fn satisfied(&mut self, dependencies: &[Dependency], referenced: &[EventId]) -> Vec<Event> {
+    pub fn satisfied(&mut self, dependencies: &[Dependency], referenced: &[EventId]) -> Vec<B> {
+        if self.held.is_empty() {
+            return Vec::new();
+        }
         let mut ids: BTreeSet<EventId> =
             referenced.iter().filter(|id| self.held.contains_key(id)).copied().collect();
         for dependency in dependencies {
             ids.extend(self.waiting.get(dependency).into_iter().flatten().copied());
         }
-        let mut events: Vec<Event> = ids.iter().filter_map(|id| self.take(id)).collect();
-        for event in &events {
-            let counts = self.count(event.kind);
+        // The sort is stable and the ids ascend.
+        let mut found: Vec<Held<B>> = ids.iter().filter_map(|id| self.take(id)).collect();
+        found.sort_by_key(|held| held.created_at);
+        for held in &found {
+            let counts = self.count(held.class);
             counts.hits += 1;
             counts.invalidated += 1;
         }
-        events.sort_by_key(|event| (event.created_at, event.id));
-        events
+        found.into_iter().map(|held| held.body).collect()
     }
 
     /// Counts rows that were marked wanted and whose events were not held any more (REJ-4).
     pub fn missed(&mut self, kind: Kind) {
-        let counts = self.count(kind);
+        let counts = self.count(EventType::of(kind));
         counts.misses += 1;
         counts.invalidated += 1;
     }
@@ -317,16 +360,16 @@ impl HotTier {
             if now.since(at) < *limits.hot {
                 break;
             }
-            let Some(event) = self.take(&id) else { break };
-            self.count(event.kind).expired += 1;
+            let Some(held) = self.take(&id) else { break };
+            self.count(held.class).expired += 1;
             swept += 1;
         }
         swept
     }
 
     /// Forgets one event, because it was stored or rejected for good.
-    pub fn forget(&mut self, id: &EventId) -> Option<Event> {
-        self.take(id)
+    pub fn forget(&mut self, id: &EventId) -> Option<B> {
+        self.take(id).map(|held| held.body)
     }
 
     /// Whether the event is held.
@@ -354,11 +397,11 @@ impl HotTier {
         self.counts[class as usize]
     }
 
-    fn count(&mut self, kind: Kind) -> &mut HotCounts {
-        &mut self.counts[EventType::of(kind) as usize]
+    fn count(&mut self, class: EventType) -> &mut HotCounts {
+        &mut self.counts[class as usize]
     }
 
-    fn take(&mut self, id: &EventId) -> Option<Event> {
+    fn take(&mut self, id: &EventId) -> Option<Held<B>> {
         let held = self.held.remove(id)?;
         self.by_age.remove(&(held.at, *id));
         self.bytes -= held.bytes;
@@ -370,7 +413,7 @@ impl HotTier {
                 }
             }
         }
-        self.count(held.event.kind).current -= 1;
-        Some(held.event)
+        self.count(held.class).current -= 1;
+        Some(held)
     }
 }

@@ -6,11 +6,9 @@ use core::time::Duration;
 use crate::agenda::Timer;
 use crate::context::Context;
 use crate::event::{Event, NegFallback};
-use crate::id::{NegId, RowId, SubId};
+use crate::id::{NegId, SubId};
 use crate::input::Frame;
-use crate::item::{GapReason, RelayText};
-use crate::ledger::{Cohort, Method};
-use crate::relay::batch::{Batch, Missing, Scope, Stage};
+use crate::item::RelayText;
 use crate::relay::closed::{self, Meaning};
 use crate::relay::session::{Role, Session};
 use crate::relay::{Relay, RelayMachine};
@@ -184,69 +182,5 @@ impl Session {
             let at = ctx.now + ctx.config.sync.neg_timeout;
             self.arm(Timer::Neg(*neg), at, relay, ctx);
         }
-    }
-}
-
-impl Relay {
-    /// A batch was cut by the end of its connection. When each of its walks finished some pages,
-    /// they stand: the cohort is claimed with a gap below them (HIST-6).
-    pub(crate) fn keep_cut(&mut self, batch: &Batch, ctx: &mut Context<'_>) {
-        let mut lowest = None;
-        for job in &batch.jobs {
-            let whole = job.stage == Stage::Done && job.is_settled() && job.missing.is_empty();
-            match (whole, job.safe) {
-                (true, _) => {}
-                (false, Some(safe)) => lowest = lowest.max(Some(safe)),
-                (false, None) => return,
-            }
-        }
-        let Some((first, until)) = batch.jobs.first().zip(lowest) else { return };
-        if batch.work.items.is_empty() || batch.method == Method::Ids {
-            return;
-        }
-        let range = crate::item::Range { since: first.range.since, until };
-        if let Some(row) = batch.work.gap {
-            let change = self.coverage.update_gap(row, |gap| gap.range = range);
-            return ctx.persist(change);
-        }
-        self.claim_cut(batch, ctx);
-        let missing = Missing {
-            range,
-            reason: GapReason::Cut,
-            detail: RelayText::default(),
-            ids: Vec::new(),
-        };
-        self.open_gap(batch.work.items.clone(), &missing, 0, ctx);
-    }
-
-    fn claim_cut(&mut self, batch: &Batch, ctx: &mut Context<'_>) {
-        if matches!(batch.work.scope, Scope::Range(_)) {
-            return;
-        }
-        let old_full = batch
-            .work
-            .items
-            .iter()
-            .map(|item| self.coverage.cohort(item).map_or(0, |cohort| cohort.full_as_of.as_secs()))
-            .min()
-            .unwrap_or(0);
-        let cohort = Cohort {
-            items: batch.work.items.clone(),
-            until: batch.live_since.min(batch.as_of),
-            as_of: batch.as_of,
-            full_as_of: nostr::types::Timestamp::from_secs(old_full),
-            method: Method::Pages,
-            live_until: None,
-        };
-        let changes = self.coverage.claim(cohort);
-        ctx.persist(changes);
-    }
-
-    /// The gap is under way: it is not due again before its next turn.
-    pub(crate) fn postpone(&mut self, row: RowId, ctx: &Context<'_>) {
-        let tries = self.coverage.gap(row).map_or(0, |gap| gap.tries);
-        let at = super::retry_at(tries + 1, ctx);
-        // In memory only: a restart tries at once.
-        let _ = self.coverage.update_gap(row, |gap| gap.retry_at = at);
     }
 }

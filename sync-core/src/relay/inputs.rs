@@ -7,8 +7,9 @@ use crate::context::Context;
 use crate::id::{RowId, SubId};
 use crate::input::Input;
 use crate::item::{GapReason, Item};
+use crate::relay::gaps::daily;
 use crate::relay::session::Session;
-use crate::relay::{Phase, RelayMachine, daily};
+use crate::relay::{Phase, RelayMachine};
 use crate::status::Reason;
 use crate::want::Delta;
 

@@ -1,20 +1,17 @@
 //! Batches under way: jobs are started as slots allow, walk their pages, and end settled (HIST-5
 //! to HIST-7).
 
-use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use nostr::types::Timestamp;
 
-use crate::agenda::Timer;
-use crate::command::{Purpose, Source};
 use crate::context::Context;
-use crate::event::{BatchResult, Event};
+use crate::event::Event;
 use crate::filters;
 use crate::id::{BatchId, SubId};
 use crate::input::EoseHints;
 use crate::item::{GapReason, Item, Layer, Range, RelayText};
-use crate::ledger::{Cohort, Method};
+use crate::ledger::Method;
 use crate::relay::Relay;
 use crate::relay::batch::{Batch, Job, Missing, Recheck, Scope, Stage, Work};
 use crate::relay::page::{Step, Walk};
@@ -286,81 +283,6 @@ impl Session {
         }
     }
 
-    /// Filters whose first page was empty are asked for once more, in one REQ (HIST-5).
-    fn recheck(&mut self, id: BatchId, relay: &mut Relay, ctx: &mut Context<'_>) {
-        let sub = self.sub_id();
-        let Some(batch) = self.batches.get_mut(&id) else { return };
-        let limit = relay.pages.limit(&ctx.config.page) as usize;
-        let Some(first) = batch.emptied().next() else { return };
-        let filters: Vec<_> = batch
-            .emptied()
-            .map(|job| {
-                let Job { filter, range, .. } = &batch.jobs[job];
-                filter.clone().since(range.since).until(range.until).limit(limit)
-            })
-            .collect();
-        batch.recheck = Recheck::Asked;
-        let purpose = Purpose::Ids { source: batch.source };
-        let role = Role::Recheck { batch: id, job: first };
-        self.open_sub(sub, role, filters, purpose, relay, ctx);
-    }
-
-    /// Still empty: that is the proof. Else the walks begin again.
-    fn on_rechecked(
-        &mut self,
-        id: BatchId,
-        job: usize,
-        brought: bool,
-        relay: &mut Relay,
-        ctx: &mut Context<'_>,
-    ) {
-        let Some(batch) = self.batches.get_mut(&id) else { return };
-        batch.recheck = Recheck::Over;
-        if brought {
-            let emptied: Vec<usize> = batch.emptied().collect();
-            for job in emptied {
-                batch.jobs[job].walk = None;
-                batch.jobs[job].stage = Stage::ToWalk;
-            }
-        }
-        self.after_job(id, job, relay, ctx);
-    }
-
-    /// Confirms what was proven and names what was not (S6, HIST-7).
-    fn end_batch(&mut self, id: BatchId, relay: &mut Relay, ctx: &mut Context<'_>) {
-        let Some(batch) = self.batches.remove(&id) else { return };
-        ctx.shared.want.discovering -= u32::from(batch.discovers());
-        for item in &batch.work.items {
-            self.busy.remove(item);
-        }
-        let missing = batch.missing();
-        let until = batch.live_since.min(batch.as_of);
-        let nothing =
-            missing.iter().any(|m| m.range.since.as_secs() == 0 && m.range.until >= until);
-        if !nothing && batch.layer != Layer::Id {
-            relay.claim(&batch, until, ctx);
-            self.done.extend(batch.work.items.iter().cloned());
-        }
-        if batch.layer == Layer::Id {
-            self.done.extend(batch.work.items.iter().cloned());
-        }
-        relay.record_missing(&batch, &missing, ctx);
-        let result = match (missing.is_empty(), nothing) {
-            (true, _) => BatchResult::Ok,
-            (false, false) => BatchResult::Partial,
-            (false, true) => BatchResult::Failed,
-        };
-        ctx.emit(Event::BatchEnded {
-            relay: relay.id,
-            batch: id,
-            layer: batch.layer,
-            method: batch.jobs.iter().map(|job| job.method).min().unwrap_or(batch.method),
-            result,
-            received: batch.received(),
-            took_ms: ctx.now.since(batch.began).as_millis() as u64,
-        });
-    }
-
     /// A request was not answered in time, or refused: its job ends with a gap over what is left
     /// of its range (HIST-6).
     pub(crate) fn fail_request(
@@ -439,97 +361,6 @@ impl Session {
                 }
             }
             Role::Ids { batch, job } => self.on_ids_answered(batch, job, relay, ctx),
-        }
-    }
-
-    /// What a finished pass leaves to do: history that was only resumed is proven in full when
-    /// that proof is old (HIST-1); audit and daily reconciliation are scheduled.
-    pub(crate) fn after_pass(&mut self, relay: &mut Relay, ctx: &mut Context<'_>) {
-        let due = ctx.wall.as_secs().saturating_sub(ctx.config.sync.resync_min.as_secs());
-        if !relay.negotiates(ctx) {
-            let old: Vec<Vec<Item>> = relay
-                .coverage
-                .cohorts()
-                .filter(|(_, cohort)| cohort.full_as_of.as_secs() <= due)
-                .map(|(_, cohort)| cohort.items.clone())
-                .collect();
-            for items in old {
-                self.maintain(&items, Scope::Full, ctx);
-            }
-        }
-        let next = relay.rng.span(*ctx.config.sync.resync_min, *ctx.config.sync.resync_max);
-        let agenda = &mut ctx.shared.agenda;
-        agenda.arm(Some(relay.id), Timer::Daily, ctx.now + next);
-        agenda.arm(Some(relay.id), Timer::Audit, ctx.now + ctx.config.sync.audit_interval);
-        self.run(relay, ctx);
-    }
-
-    /// Maintenance of items that are wanted and idle: the status stays (spec §1).
-    pub(crate) fn maintain(&mut self, items: &[Item], scope: Scope, ctx: &Context<'_>) {
-        let idle: Vec<Item> = items
-            .iter()
-            .filter(|item| self.live_of.contains_key(item) && !self.busy.contains(item))
-            .cloned()
-            .collect();
-        let values = ctx.config.fetch.values_per_filter.max(1) as usize;
-        for chunk in idle.chunks(values) {
-            self.enqueue(Work { items: chunk.to_vec(), scope, pass: false, gap: None });
-        }
-    }
-
-    /// Everything that is live, by layer.
-    pub(crate) fn maintain_all(&mut self, scope: Scope, relay: &mut Relay, ctx: &mut Context<'_>) {
-        for layer in [Layer::One, Layer::Two, Layer::Three, Layer::Filter] {
-            let items: Vec<Item> =
-                self.live_of.keys().filter(|item| item.layer() == layer).cloned().collect();
-            self.maintain(&items, scope, ctx);
-        }
-        self.run(relay, ctx);
-    }
-}
-
-impl Relay {
-    /// The claim of a batch: its items proven up to `until` (HIST-7).
-    fn claim(&mut self, batch: &Batch, until: Timestamp, ctx: &mut Context<'_>) {
-        let items: BTreeSet<Item> = batch.work.items.iter().cloned().collect();
-        if items.is_empty() || matches!(batch.work.scope, Scope::Range(_)) {
-            return; // a part of history moves no watermark
-        }
-        let full_as_of = match batch.full {
-            true => batch.as_of,
-            false => {
-                let old = items.iter().filter_map(|i| Some(self.coverage.cohort(i)?.full_as_of));
-                old.min().unwrap_or(Timestamp::from_secs(0))
-            }
-        };
-        if batch.full && batch.jobs.iter().all(|job| job.missing.is_empty()) {
-            let (closed, changes) = self.coverage.close_gaps_of(&items);
-            ctx.persist(changes);
-            for row in closed {
-                self.why = crate::status::Reason::GapClosed;
-                ctx.emit(Event::GapClosed { relay: self.id, row });
-            }
-        }
-        let method = batch.jobs.iter().map(|job| job.method).max().unwrap_or(batch.method);
-        let cohort = Cohort {
-            items: items.iter().cloned().collect(),
-            until,
-            as_of: batch.as_of,
-            full_as_of,
-            method,
-            live_until: None,
-        };
-        ctx.shared.want.prove(&items);
-        let changes = self.coverage.claim(cohort);
-        ctx.persist(changes);
-    }
-
-    /// Where a batch's events count (HIST-12).
-    fn source(&self, pass: bool) -> Source {
-        match (pass, self.pass_finished_here) {
-            (true, false) => Source::Startup,
-            (true, true) => Source::Reconnect,
-            (false, _) => Source::Daily,
         }
     }
 }

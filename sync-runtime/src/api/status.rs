@@ -209,10 +209,6 @@ impl Schema for Relays {
     const NAME: &'static str = "relays";
 }
 
-impl Schema for RelayView {
-    const NAME: &'static str = "relay";
-}
-
 /// `GET /v1/explain/{relay}`: why it is in this state and what comes next, for people.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

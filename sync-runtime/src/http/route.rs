@@ -14,8 +14,12 @@ use tokio_util::sync::CancellationToken;
 use super::answer::{Body, Refusal, bytes, document};
 use super::control::{Answer, Control, ControlError};
 use super::guard::{Door, Guard};
+use super::query::{JournalQuery, decode};
+use super::stream::Recent;
 use super::{Options, explain, relay_name};
-use crate::api::{Accepted, DaemonView, Ready, RelayAction, Relays, Schema, Status, SyncRequest};
+use crate::api::{
+    Accepted, DaemonView, Journal, Ready, RelayAction, Relays, Schema, Status, SyncRequest,
+};
 use crate::observe::{Format, Registry};
 
 /// The body of a request.
@@ -33,6 +37,7 @@ pub(super) struct Routes {
     metrics: bool,
     data_dir: Option<String>,
     stop: CancellationToken,
+    recent: Recent,
 }
 
 type Answered = Result<Response<Body>, Refusal>;
@@ -46,11 +51,16 @@ impl Routes {
         stop: CancellationToken,
     ) -> Self {
         let data_dir = options.data_dir.map(|dir| dir.display().to_string());
-        Self { registry, control, guard, metrics: options.metrics, data_dir, stop }
+        let recent = Recent::new();
+        Self { registry, control, guard, metrics: options.metrics, data_dir, stop, recent }
     }
 
     /// Answers one request, and counts it by route and status.
-    pub(super) async fn answer(&self, door: Door, request: Request<Incoming>) -> Response<Body> {
+    pub(super) async fn answer(
+        self: &Arc<Self>,
+        door: Door,
+        request: Request<Incoming>,
+    ) -> Response<Body> {
         let path = request.uri().path().to_owned();
         let segments: Vec<String> = path.split('/').skip(1).map(decode).collect();
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
@@ -68,7 +78,7 @@ impl Routes {
         response
     }
 
-    async fn get(&self, segments: &[&str], request: &Request<Incoming>) -> Answered {
+    async fn get(self: &Arc<Self>, segments: &[&str], request: &Request<Incoming>) -> Answered {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return Err(Refusal::new(
                 StatusCode::METHOD_NOT_ALLOWED,
@@ -80,13 +90,16 @@ impl Routes {
             ["metrics"] if self.metrics => Ok(self.expose(request)),
             ["healthz"] => self.health().await,
             ["readyz"] => self.ready().await,
+            ["v1", "stream"] => self.stream(request).await,
+            ["v1", "journal"] => Ok(self.ok(self.journal(request.uri().query())?)),
             ["v1", "status"] => Ok(self.ok(self.status().await?)),
             ["v1", "relays"] => Ok(self.ok(Relays { relays: self.status().await?.relays })),
             ["v1", "relays", name] => {
                 let status = self.status().await?;
                 let url = find(name, &status)?;
                 let view = status.relays.into_iter().find(|relay| relay.url == url);
-                Ok(self.ok(view.ok_or(ControlError::UnknownRelay)?))
+                let view = view.ok_or(ControlError::UnknownRelay)?;
+                Ok(self.ok(self.registry.relay_detail(view, self.registry.now())))
             }
             // A URL's slashes need not be escaped here.
             ["v1", "explain", subject @ ..] => self.explain(&subject.join("/")).await,
@@ -137,7 +150,14 @@ impl Routes {
         Ok(self.ok(Accepted { accepted: what.into() }))
     }
 
-    async fn status(&self) -> Result<Status, Refusal> {
+    /// The latest entries that the query asks for.
+    fn journal(&self, query: Option<&str>) -> Result<Journal, Refusal> {
+        let asked = JournalQuery::parse(query)?;
+        let (entries, truncated) = self.registry.latest(asked.limit, |entry| asked.keeps(entry));
+        Ok(Journal { entries, truncated })
+    }
+
+    pub(super) async fn status(&self) -> Result<Status, Refusal> {
         self.within(self.control.status()).await
     }
 
@@ -177,6 +197,7 @@ impl Routes {
 
     async fn within<T>(&self, answer: Answer<'_, T>) -> Result<T, Refusal> {
         tokio::select! {
+            biased;
             answer = tokio::time::timeout(DEADLINE, answer) => {
                 Ok(answer.map_err(|_| ControlError::Busy)??)
             }
@@ -189,7 +210,19 @@ impl Routes {
         document(StatusCode::OK, self.registry.now(), self.daemon(), data, Vec::new())
     }
 
-    fn daemon(&self) -> DaemonView {
+    pub(super) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    pub(super) fn stop(&self) -> &CancellationToken {
+        &self.stop
+    }
+
+    pub(super) fn recent(&self) -> &Recent {
+        &self.recent
+    }
+
+    pub(super) fn daemon(&self) -> DaemonView {
         self.registry.daemon(self.registry.now(), self.data_dir.clone())
     }
 }
@@ -203,6 +236,8 @@ fn name(segments: &[&str]) -> &'static str {
         ["v1", "status"] => "status",
         ["v1", "relays", ..] => "relays",
         ["v1", "explain", ..] => "explain",
+        ["v1", "stream"] => "stream",
+        ["v1", "journal"] => "journal",
         ["v1", "stop"] => "stop",
         ["v1", "sync"] => "sync",
         _ => "other",
@@ -226,34 +261,5 @@ fn gap_row(query: Option<&str>) -> Result<Option<RowId>, Refusal> {
     match row.parse() {
         Ok(row) => Ok(Some(RowId(row))),
         Err(_) => Err(Refusal::bad_request("`row` is the number of a gap")),
-    }
-}
-
-/// Undoes percent-encoding; what is no valid escape stays.
-fn decode(segment: &str) -> String {
-    let mut out = Vec::with_capacity(segment.len());
-    let mut rest = segment.as_bytes();
-    while let [first, tail @ ..] = rest {
-        rest = tail;
-        let escape = tail.get(..2).filter(|_| *first == b'%');
-        let byte = escape.and_then(|two| u8::from_str_radix(str::from_utf8(two).ok()?, 16).ok());
-        if byte.is_some() {
-            rest = &tail[2..];
-        }
-        out.push(byte.unwrap_or(*first));
-    }
-    String::from_utf8_lossy(&out).into_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn escapes_are_undone_once_and_broken_ones_stay() {
-        assert_eq!(decode("wss%3A%2F%2Fa%2f%C3%A4"), "wss://a/ä");
-        assert_eq!(decode("%2541%"), "%41%");
-        assert_eq!(decode("%zz%1"), "%zz%1");
-        assert_eq!(decode("%ff"), "\u{fffd}");
     }
 }

@@ -87,21 +87,29 @@ impl Registry {
             Event::RelayTracked { relay, url, bootstrap } => {
                 self.track(*relay, url.clone(), *bootstrap, at);
             }
-            Event::RelayForgotten { relay } => self.forget(*relay),
+            Event::RelayForgotten { relay } => {
+                self.log(event, at);
+                self.forget(*relay);
+            }
             Event::LimitReached { limit } => {
                 *self.state().limits.entry(limit.clone()).or_default() += 1;
             }
             Event::Ended => self.state().phase.stop(),
-            _ => {
-                let Some(relay) = relay_of(event).and_then(|id| self.relay(id)) else { return };
-                let mut state = self.state();
-                on_status(&mut state, &relay, event, at);
-                on_connection(&mut state, &relay, event, at);
-                on_history(&mut state, &relay, event, at);
-                on_text(&mut state, &relay, event, at);
-            }
+            _ => self.on_relay_event(event, at),
+        }
+        if !matches!(event, Event::RelayForgotten { .. }) {
+            self.log(event, at);
         }
         self.update_phase(event, at);
+    }
+
+    fn on_relay_event(&self, event: &Event, at: WallMs) {
+        let Some(relay) = relay_of(event).and_then(|id| self.relay(id)) else { return };
+        let mut state = self.state();
+        on_status(&mut state, &relay, event, at);
+        on_connection(&mut state, &relay, event, at);
+        on_history(&mut state, &relay, event, at);
+        on_text(&mut state, &relay, event, at);
     }
 }
 
@@ -299,7 +307,8 @@ fn batch_ended(
     }
 }
 
-fn gap_text(reason: sync_core::item::GapReason, words: &str) -> String {
+/// A gap's reason with the relay's words.
+pub(crate) fn gap_text(reason: sync_core::item::GapReason, words: &str) -> String {
     if words.is_empty() { reason.to_string() } else { format!("{reason}: {words}") }
 }
 

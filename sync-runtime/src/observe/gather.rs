@@ -139,6 +139,7 @@ impl Registry {
         latency_rows(&mut rows, totals);
         rejected_rows(&mut rows, totals);
         self.sample_rows(&mut rows);
+        self.client_rows(&mut rows);
         process::rows(&mut rows);
         rows.finish()
     }

@@ -211,7 +211,7 @@ mod tests {
             values.iter().for_each(|v| histogram.record(*v));
             values.sort_unstable();
             let rank = (values.len() as u64 * percent).div_ceil(100).max(1) as usize;
-            let (exact, got) = (values[rank - 1], histogram.copy().quantile(percent, 100).unwrap());
+            let (exact, got) = (values[rank - 1], histogram.copy().quantile(percent, 100).expect("values"));
             prop_assert!(got >= exact && got <= exact + exact / 16 + 1, "{got} for {exact}");
         }
     }

@@ -49,14 +49,17 @@ impl PhaseClock {
         self.dialed = true;
     }
 
-    fn enter(&mut self, to: Phase, reason: &'static str, at: WallMs) {
-        if self.phase == to {
-            return;
+    /// Enters a phase; the one before when it is another.
+    fn enter(&mut self, to: Phase, reason: &'static str, at: WallMs) -> Option<Phase> {
+        let from = self.phase;
+        if from == to {
+            return None;
         }
         self.spent_ms = self.spent(at);
-        *self.transitions.entry((self.phase, to, reason)).or_default() += 1;
+        *self.transitions.entry((from, to, reason)).or_default() += 1;
         self.phase = to;
         self.since = at;
+        Some(from)
     }
 
     /// Milliseconds in each phase, with the running one.
@@ -70,9 +73,15 @@ impl PhaseClock {
 impl Registry {
     /// The daemon begins to end.
     pub fn stopping(&self, at: WallMs) {
-        let mut state = self.state();
-        state.phase.stop();
-        state.phase.enter(Phase::Stopping, Reason::Shutdown.as_str(), at);
+        self.state().phase.stop();
+        self.enter_phase(Phase::Stopping, Reason::Shutdown.as_str(), at);
+    }
+
+    fn enter_phase(&self, to: Phase, reason: &'static str, at: WallMs) {
+        let from = self.state().phase.enter(to, reason, at);
+        if let Some(from) = from {
+            self.phase_entry(from, to, reason, at);
+        }
     }
 
     /// Derives the phase anew after an event that may change it.
@@ -92,10 +101,11 @@ impl Registry {
             let state = relay.state();
             (state.connection, state.reason)
         });
-        let mut state = self.state();
-        let clock = &mut state.phase;
-        let phase = derive(&states, clock.stopping, clock.dialed);
-        clock.enter(phase, reason, at);
+        let (stopping, dialed) = {
+            let clock = &self.state().phase;
+            (clock.stopping, clock.dialed)
+        };
+        self.enter_phase(derive(&states, stopping, dialed), reason, at);
     }
 }
 

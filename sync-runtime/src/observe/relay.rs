@@ -13,6 +13,7 @@ use sync_core::status::{HealthStatus, Reason, RelayStatus};
 use sync_core::url::RelayUrl;
 
 use super::error::Code;
+use super::journal::Rings;
 use super::labels::{ErrorType, Outcome, Published, Received, Sent};
 use crate::api::{GapView, LastError, OutcomeCounts, PassView, WallMs};
 
@@ -299,6 +300,8 @@ pub(crate) struct RelayState {
     pub(crate) note: String,
     /// Whether it was ever connected.
     pub(crate) was_online: bool,
+    /// Its latest entries.
+    pub(crate) rings: Rings,
 }
 
 impl RelayState {
@@ -321,6 +324,7 @@ impl RelayState {
             batches_done: 0,
             note: String::new(),
             was_online: false,
+            rings: Rings::default(),
         }
     }
 

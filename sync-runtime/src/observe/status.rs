@@ -1,16 +1,17 @@
 //! The documents that follow from the registry alone: status and its relays, outcomes of a
 //! one-shot sync.
 
-use std::sync::PoisonError;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, PoisonError};
 
 use sync_core::status::RelayStatus;
-use sync_core::url::RelayUrl;
 
 use super::Registry;
+use super::gather::STATES;
 use super::relay::{RelayObs, RelayState};
 use crate::api::{
-    DaemonView, OutcomeStatus, Problem, RelayOutcome, RelayView, Seconds, Status, SyncOutcome,
-    SyncProgress, WallMs,
+    DaemonView, Entry, OutcomeStatus, Problem, RelayDetail, RelayOutcome, RelayView, Seconds,
+    Status, SyncOutcome, SyncProgress, WallMs,
 };
 
 /// Gaps that a relay's view holds.
@@ -58,10 +59,25 @@ impl Registry {
         }
     }
 
-    /// One relay, by its canonical URL.
-    pub fn relay_view(&self, url: &RelayUrl, at: WallMs) -> Option<RelayView> {
+    /// A relay's recent past, with the view of it that the daemon gave.
+    pub fn relay_detail(&self, view: RelayView, at: WallMs) -> RelayDetail {
         let relays = self.relays().read().unwrap_or_else(PoisonError::into_inner);
-        relays.values().find(|relay| relay.url() == url).map(|relay| view(relay, at))
+        let Some(relay) = relays.values().find(|relay| *relay.url() == view.url) else {
+            let (transitions, errors) = (Vec::new(), Vec::new());
+            let time_in_state_s = BTreeMap::new();
+            return RelayDetail { relay: view, time_in_state_s, transitions, errors };
+        };
+        let state = relay.state();
+        let spent = STATES.into_iter().zip(state.spent(at));
+        let entries = |ring: &VecDeque<Arc<Entry>>| ring.iter().map(|e| Entry::clone(e)).collect();
+        RelayDetail {
+            relay: view,
+            time_in_state_s: spent
+                .map(|(status, ms)| (status.as_str().into(), Seconds(ms as f64 / 1000.0)))
+                .collect(),
+            transitions: entries(&state.rings.transitions),
+            errors: entries(&state.rings.errors),
+        }
     }
 
     /// What a one-shot sync did so far.

@@ -160,11 +160,13 @@ fn classic(samples: &[Samples]) -> String {
 fn histogram(text: &mut String, family: &Family, labels: &[(&str, &str)], copy: &HistogramCopy) {
     let name = family.name;
     for (le, bound) in bounds(family.kind) {
-        let le = le.to_string();
-        let labels: Vec<_> = labels.iter().copied().chain([("le", le.as_str())]).collect();
+        // As the other format writes it, so that both are one series.
+        let le = if le.fract() == 0.0 { format!("{le:.1}") } else { le.to_string() };
+        let labels: Vec<_> =
+            [("le", le.as_str())].into_iter().chain(labels.iter().copied()).collect();
         line(text, &format!("{name}_bucket"), &labels, copy.up_to(bound) as f64);
     }
-    let all: Vec<_> = labels.iter().copied().chain([("le", "+Inf")]).collect();
+    let all: Vec<_> = [("le", "+Inf")].into_iter().chain(labels.iter().copied()).collect();
     line(text, &format!("{name}_bucket"), &all, copy.count as f64);
     line(text, &format!("{name}_sum"), labels, sum(family.kind, copy));
     line(text, &format!("{name}_count"), labels, copy.count as f64);

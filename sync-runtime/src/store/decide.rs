@@ -235,7 +235,8 @@ fn own_address(deletion: &Event, text: &str) -> Option<Vec<u8>> {
     let (kind, author, identifier) = (parts.next()?, parts.next()?, parts.next().unwrap_or(""));
     let author = PublicKey::from_hex(author).ok()?;
     let kind: u16 = kind.parse().ok()?;
-    if author != deletion.pubkey || !(is_replaceable(kind) || is_addressable(kind)) {
+    let named = is_addressable(kind) || (is_replaceable(kind) && identifier.is_empty());
+    if author != deletion.pubkey || !named {
         return None;
     }
     address_key(kind, author.as_bytes(), identifier)

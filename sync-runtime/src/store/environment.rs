@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Seek, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use heed::{Env, EnvFlags, EnvOpenOptions, MdbError, RoTxn, RwTxn, WithoutTls};
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, flock, statvfs};
+use rustix::process::{Resource, getrlimit};
 
 use super::StoreOptions;
 use super::error::StoreError;
@@ -20,6 +21,8 @@ const DATA_FILE: &str = "data.mdb";
 const STEP: u64 = 1 << 20;
 /// A full map grows by a half, at least by this and at most by that.
 const GROWTH: (u64, u64) = (64 << 20, 64 << 30);
+/// What a large commit may need.
+const LITTLE_ROOM: u64 = 64 << 20;
 /// Read transactions at a time, of all processes.
 const READERS: u32 = 1024;
 
@@ -121,6 +124,7 @@ impl Environment {
         loop {
             match self.write_once(&mut write) {
                 Err(StoreError::Database(heed::Error::Mdb(MdbError::MapFull))) => self.grow()?,
+                Err(StoreError::Io(error)) => return Err(self.explain(error)),
                 result => return result,
             }
         }
@@ -135,6 +139,23 @@ impl Environment {
         let result = write(&mut txn)?;
         txn.commit()?;
         Ok(result)
+    }
+
+    /// LMDB reports a write that was cut short as EIO. Where hardly any room is left, that is why.
+    fn explain(&self, error: io::Error) -> StoreError {
+        if error.raw_os_error() != Some(rustix::io::Errno::IO.raw_os_error()) {
+            return StoreError::Io(error);
+        }
+        let room = statvfs(&self.dir).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+        if room.is_ok_and(|room| room < LITTLE_ROOM) {
+            return StoreError::Full { cause: "the disk is full" };
+        }
+        let limit = getrlimit(Resource::Fsize).current;
+        let size = self.env.real_disk_size().unwrap_or_default();
+        if limit.is_some_and(|limit| limit.saturating_sub(size) < LITTLE_ROOM) {
+            return StoreError::Full { cause: "the limit of file sizes" };
+        }
+        StoreError::Io(error)
     }
 
     fn grow(&self) -> Result<(), StoreError> {

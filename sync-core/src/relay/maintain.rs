@@ -1,0 +1,58 @@
+//! Maintenance: work beside the pass that leaves the status as it is (spec §1; CONN-5, HIST-1,
+//! HIST-11).
+
+use alloc::vec::Vec;
+
+use crate::agenda::Timer;
+use crate::context::Context;
+use crate::item::{Item, Layer};
+use crate::relay::Relay;
+use crate::relay::batch::{Scope, Work};
+use crate::relay::session::Session;
+
+impl Session {
+    /// What a finished pass leaves to do: history that was only resumed is proven in full when
+    /// that proof is old (HIST-1); audit and daily reconciliation are scheduled.
+    pub(crate) fn after_pass(&mut self, relay: &mut Relay, ctx: &mut Context<'_>) {
+        let due = ctx.wall.as_secs().saturating_sub(ctx.config.sync.resync_min.as_secs());
+        if !relay.negotiates(ctx) {
+            let old: Vec<Vec<Item>> = relay
+                .coverage
+                .cohorts()
+                .filter(|(_, cohort)| cohort.full_as_of.as_secs() <= due)
+                .map(|(_, cohort)| cohort.items.clone())
+                .collect();
+            for items in old {
+                self.maintain(&items, Scope::Full, ctx);
+            }
+        }
+        let next = relay.rng.span(*ctx.config.sync.resync_min, *ctx.config.sync.resync_max);
+        let agenda = &mut ctx.shared.agenda;
+        agenda.arm(Some(relay.id), Timer::Daily, ctx.now + next);
+        agenda.arm(Some(relay.id), Timer::Audit, ctx.now + ctx.config.sync.audit_interval);
+        self.run(relay, ctx);
+    }
+
+    /// Maintenance of items that are wanted and idle: the status stays (spec §1).
+    pub(crate) fn maintain(&mut self, items: &[Item], scope: Scope, ctx: &Context<'_>) {
+        let idle: Vec<Item> = items
+            .iter()
+            .filter(|item| self.live_of.contains_key(item) && !self.busy.contains(item))
+            .cloned()
+            .collect();
+        let values = ctx.config.fetch.values_per_filter.max(1) as usize;
+        for chunk in idle.chunks(values) {
+            self.enqueue(Work { items: chunk.to_vec(), scope, pass: false, gap: None });
+        }
+    }
+
+    /// Everything that is live, by layer.
+    pub(crate) fn maintain_all(&mut self, scope: Scope, relay: &mut Relay, ctx: &mut Context<'_>) {
+        for layer in [Layer::One, Layer::Two, Layer::Three, Layer::Filter] {
+            let items: Vec<Item> =
+                self.live_of.keys().filter(|item| item.layer() == layer).cloned().collect();
+            self.maintain(&items, scope, ctx);
+        }
+        self.run(relay, ctx);
+    }
+}

@@ -1,0 +1,81 @@
+//! Takes arrivals in batches, drops what is known unread, and has the rest checked.
+
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::Instant;
+
+use nostr::event::EventId;
+use tokio::sync::mpsc::Receiver;
+
+use super::flight::InFlight;
+use super::observer::{Observer, Stage};
+use super::outgoing::Origin;
+use super::writer::{Ticket, Work};
+use crate::connection::Arrival;
+use crate::store::{EventStore, Known};
+use crate::verify::{Body, VerifyPool};
+
+/// The intake thread.
+pub(super) struct Intake {
+    pub(super) store: Arc<dyn EventStore>,
+    pub(super) pool: Arc<VerifyPool>,
+    pub(super) flight: Arc<InFlight>,
+    pub(super) observer: Arc<dyn Observer>,
+    pub(super) work: Sender<Work>,
+}
+
+impl Intake {
+    /// Arrivals of one batch.
+    const BATCH: usize = 256;
+
+    pub(super) fn run(self, mut arrivals: Receiver<Arrival>) {
+        loop {
+            let mut batch = Vec::with_capacity(Self::BATCH);
+            if arrivals.blocking_recv_many(&mut batch, Self::BATCH) == 0 {
+                return;
+            }
+            let bytes = batch.iter().map(|arrival| arrival.json.len() as u64).sum();
+            if !self.flight.enter(bytes) {
+                return;
+            }
+            let ticket = self.ticket(batch, bytes);
+            if self.work.send(Work::Ticket(ticket)).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn ticket(&self, batch: Vec<Arrival>, bytes: u64) -> Ticket {
+        let size = batch.len();
+        let (known, fresh) = self.part(batch);
+        let fresh = self.flight.first(fresh);
+        let origins = fresh.iter().map(Origin::of).collect();
+        let checks = self.pool.submit(fresh.into_iter().map(body).collect());
+        Ticket { size, bytes, known, origins, checks }
+    }
+
+    /// What is stored or rejected by its claimed id, and the rest.
+    fn part(&self, batch: Vec<Arrival>) -> (Vec<Origin>, Vec<Arrival>) {
+        let began = Instant::now();
+        let ids: Vec<EventId> = batch.iter().map(|arrival| arrival.envelope.id).collect();
+        let answers = self.store.has(&ids).unwrap_or_else(|error| {
+            // Nothing is lost: what is known is a duplicate at the commit as well.
+            tracing::warn!(%error, "cannot ask the store what is known");
+            Vec::new()
+        });
+        self.observer.stage(Stage::Known, began.elapsed(), batch.len());
+        let mut known = Vec::new();
+        let mut fresh = Vec::with_capacity(batch.len());
+        for (n, arrival) in batch.into_iter().enumerate() {
+            match answers.get(n) {
+                Some(Known::Stored | Known::Gone(_)) => known.push(Origin::of(&arrival)),
+                Some(Known::No) | None => fresh.push(arrival),
+            }
+        }
+        (known, fresh)
+    }
+}
+
+pub(super) fn body(arrival: Arrival) -> Body {
+    Body { json: arrival.json, claim: arrival.envelope, filters: Some(arrival.filters) }
+}
