@@ -187,6 +187,11 @@ impl Ingest {
         self.send(Work::Ledger(change));
     }
 
+    /// A handle that only writes to the ledger.
+    pub fn ledger(&self) -> LedgerWriter {
+        LedgerWriter { work: self.work.clone() }
+    }
+
     /// Forgets rejections whose relays all refused to serve the event (REJ-3).
     pub fn forget(&self, ids: Vec<EventId>) {
         self.send(Work::Forget(ids));
@@ -214,6 +219,20 @@ impl Ingest {
     fn send(&self, work: Work) {
         // The writer is gone only while the process ends; what is lost then is asked for again.
         let _ = self.work.send(work);
+    }
+}
+
+/// Writes to the ledger through the pipeline.
+#[derive(Clone, Debug)]
+pub struct LedgerWriter {
+    work: WorkSender<Work>,
+}
+
+impl LedgerWriter {
+    /// Writes to the ledger, not before the events that were settled so far.
+    pub fn persist(&self, change: LedgerChange) {
+        // The writer is gone only while the process ends; what is lost then is proven again.
+        let _ = self.work.send(Work::Ledger(change));
     }
 }
 

@@ -191,6 +191,7 @@ impl Session {
         if relay.is_cooling(ctx.now) {
             return; // S11
         }
+        self.consolidate(relay, ctx);
         self.open_live(relay, ctx);
         self.start_jobs(relay, ctx);
     }
