@@ -93,6 +93,8 @@ where
     tokio::spawn(async move {
         let (stream, _) = listener.accept().await.unwrap();
         drop(listener);
+        // Frames that are held back would come after the timers that tests are about.
+        stream.set_nodelay(true).unwrap();
         script(stream).await;
     });
     url
