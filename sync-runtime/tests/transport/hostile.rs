@@ -36,7 +36,7 @@ async fn a_half_open_connection_is_found_dead() {
     .await;
     let began = std::time::Instant::now();
     let mut rig = quick().dialed(&url).await;
-    let (inputs, reason) = rig.to_end().await;
+    let (inputs, reason) = rig.rest().await;
     assert_eq!((inputs, reason), (Vec::new(), CloseReason::Silence));
     assert!(began.elapsed() >= Duration::from_millis(400));
     assert!(rig.counts.sent("PING") >= 3);
@@ -48,7 +48,7 @@ async fn a_relay_that_only_answers_pings_lives_and_its_round_trip_is_measured() 
     let mut rig = quick().dialed(&url).await;
     eventually("six pongs", || Counts::of(&rig.counts.rtts) >= 6).await;
     rig.send(ConnCommand::Close);
-    assert_eq!(rig.to_end().await.1, CloseReason::Local);
+    assert_eq!(rig.rest().await.1, CloseReason::Local);
     assert!(rig.counts.wire.lock().unwrap().0 > 100);
 }
 
@@ -87,7 +87,7 @@ async fn a_message_of_ten_megabytes_ends_the_connection() {
     })
     .await;
     let mut rig = Wish::default().dialed(&url).await;
-    assert_eq!(rig.to_end().await.1, CloseReason::Oversize);
+    assert_eq!(rig.rest().await.1, CloseReason::Oversize);
 }
 
 #[tokio::test]
@@ -101,7 +101,7 @@ async fn an_endless_message_of_fragments_ends_the_connection() {
     })
     .await;
     let mut rig = Wish::default().dialed(&url).await;
-    assert_eq!(rig.to_end().await.1, CloseReason::Oversize);
+    assert_eq!(rig.rest().await.1, CloseReason::Oversize);
 }
 
 #[tokio::test]
@@ -112,11 +112,11 @@ async fn broken_framing_and_a_lost_socket_are_told_apart() {
     })
     .await;
     let mut rig = Wish::default().dialed(&url).await;
-    assert!(matches!(rig.to_end().await.1, CloseReason::Protocol(_)));
+    assert!(matches!(rig.rest().await.1, CloseReason::Protocol(_)));
 
     let url = server(async |peer| drop(peer)).await;
     let mut rig = Wish::default().dialed(&url).await;
-    assert!(matches!(rig.to_end().await.1, CloseReason::Io(_)));
+    assert!(matches!(rig.rest().await.1, CloseReason::Io(_)));
 
     let url = server(async |mut peer| {
         let frame = tokio_tungstenite::tungstenite::protocol::CloseFrame {
@@ -128,7 +128,7 @@ async fn broken_framing_and_a_lost_socket_are_told_apart() {
     })
     .await;
     let mut rig = Wish::default().dialed(&url).await;
-    let reason = rig.to_end().await.1;
+    let reason = rig.rest().await.1;
     assert_eq!(reason, CloseReason::Remote(RelayText::new("1013 try later")));
 }
 
@@ -210,7 +210,7 @@ async fn a_flood_of_events_that_nobody_asked_for_ends_the_connection() {
     let mut wish = Wish::default();
     wish.config.limits.off_filter_minute = 10;
     let mut rig = wish.dialed(&url).await;
-    let (inputs, reason) = rig.to_end().await;
+    let (inputs, reason) = rig.rest().await;
     assert_eq!(reason, CloseReason::Flood);
     let counted = |input: &Input| match input {
         Input::Events(tally) => tally.unsolicited,
@@ -233,7 +233,7 @@ async fn events_found_off_filter_behind_the_intake_count_towards_a_flood() {
     let mut rig = wish.dialed(&url).await;
     rig.handle.as_ref().unwrap().count_off_filter(11);
     rig.page(1);
-    assert_eq!(rig.to_end().await.1, CloseReason::Flood);
+    assert_eq!(rig.rest().await.1, CloseReason::Flood);
 }
 
 #[tokio::test]

@@ -65,7 +65,7 @@ async fn a_hangup_closes_politely_and_a_lost_handle_is_one() {
         } else {
             rig.send(ConnCommand::Close);
         }
-        assert_eq!(rig.to_end().await, (Vec::new(), CloseReason::Local));
+        assert_eq!(rig.rest().await, (Vec::new(), CloseReason::Local));
         assert_eq!(heard.recv().await, Some(()));
     }
 }
@@ -80,7 +80,7 @@ async fn a_peer_that_never_answers_a_close_is_left_after_the_drain() {
     let mut rig = Wish::default().dialed(&url).await;
     let began = std::time::Instant::now();
     rig.send(ConnCommand::Close);
-    assert_eq!(rig.to_end().await.1, CloseReason::Local);
+    assert_eq!(rig.rest().await.1, CloseReason::Local);
     let took = began.elapsed();
     assert!(took >= Duration::from_millis(300) && took < Duration::from_secs(5), "{took:?}");
 }
@@ -184,6 +184,6 @@ async fn a_description_that_is_too_large_broken_or_moved_is_only_counted() {
         let mut rig = Wish::default().dialed(&url).await;
         eventually("a failed fetch", || Counts::of(&rig.counts.info_failed) == 1).await;
         rig.send(ConnCommand::Close);
-        assert_eq!(rig.to_end().await, (Vec::new(), CloseReason::Local));
+        assert_eq!(rig.rest().await, (Vec::new(), CloseReason::Local));
     }
 }

@@ -56,7 +56,7 @@ async fn events_reach_the_intake_and_their_tally_precedes_the_eose() {
     rig.send(ConnCommand::Unsubscribe { sub: SubId(1) });
     rig.send(ConnCommand::Unsubscribe { sub: SubId(1) });
     rig.send(ConnCommand::Close);
-    let (inputs, reason) = rig.to_end().await;
+    let (inputs, reason) = rig.rest().await;
     assert_eq!((inputs, reason), (Vec::new(), CloseReason::Local));
     assert_eq!(rig.counts.sent("CLOSE"), 1);
     assert_eq!(Counts::of(&rig.counts.answers), 1);
@@ -205,7 +205,7 @@ async fn a_closed_subscription_is_over_and_late_events_of_it_are_excused() {
     assert_eq!(rig.frame().await, (1, Frame::Closed { sub: SubId(1), text }));
     assert_eq!(rig.frame().await, (1, Frame::Notice { text: RelayText::new("bye") }));
     rig.send(ConnCommand::Close);
-    rig.to_end().await;
+    rig.rest().await;
     assert_eq!(rig.counts.sent("CLOSE"), 0);
     assert_eq!(Counts::of(&rig.counts.unsolicited), 0);
     assert_eq!(rig.intake.len(), 2);

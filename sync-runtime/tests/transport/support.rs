@@ -301,7 +301,7 @@ impl Rig {
     }
 
     /// Everything up to the end of the connection, and why it ended.
-    pub(crate) async fn to_end(&mut self) -> (Vec<Input>, CloseReason) {
+    pub(crate) async fn rest(&mut self) -> (Vec<Input>, CloseReason) {
         let mut inputs = Vec::new();
         loop {
             match self.input().await {
