@@ -3,5 +3,6 @@
 pub mod check;
 pub mod corpus;
 pub mod entropy;
+pub mod scenario;
 pub mod sim;
 pub mod world;

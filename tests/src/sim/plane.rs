@@ -11,7 +11,9 @@ use nostr::types::Timestamp;
 use sync_core::admit::facts::Applied;
 use sync_core::admit::policy::{Policy, Verdict};
 use sync_core::admit::references::items;
-use sync_core::admit::rejected::{Dependency, HotTier, RejectReason, Rejection, RejectionState};
+use sync_core::admit::rejected::{
+    Dependency, HotTier, RejectReason, Rejection, RejectionState, Waiting,
+};
 use sync_core::config::Config;
 use sync_core::id::{ConnId, SubId};
 use sync_core::input::{Fact, FactSource, Input};
@@ -53,7 +55,7 @@ pub struct Plane {
     waiting: BTreeMap<Dependency, BTreeSet<EventId>>,
     /// Replaced, deleted or expired: tombstones as well.
     gone: BTreeMap<EventId, Arc<Event>>,
-    hot: HotTier,
+    hot: HotTier<Arc<Event>>,
 }
 
 /// What became of one event.
@@ -254,7 +256,7 @@ impl Plane {
         }
         for event in again {
             let relay = self.rows.get(&event.id).and_then(|(_, row)| row.relays.first().cloned());
-            self.admit(&Arc::new(event), relay.as_ref(), moment, facts);
+            self.admit(&event, relay.as_ref(), moment, facts);
         }
     }
 
@@ -290,7 +292,15 @@ impl Plane {
         }
         self.rows.insert(event.id, (Arc::clone(event), row));
         let bytes = 200 + event.content.len() as u64;
-        self.hot.hold((**event).clone(), depends_on, bytes, moment.now, &self.config.rejected);
+        let waiting = Waiting {
+            id: event.id,
+            kind: event.kind,
+            created_at: event.created_at,
+            bytes,
+            depends_on,
+            body: Arc::clone(event),
+        };
+        self.hot.hold(waiting, moment.now, &self.config.rejected);
     }
 
     fn forget_row(&mut self, id: &EventId) {
