@@ -5,6 +5,7 @@ mod answer;
 mod control;
 mod explain;
 mod guard;
+mod page;
 mod query;
 mod relay_name;
 mod route;

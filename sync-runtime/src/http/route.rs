@@ -16,7 +16,7 @@ use super::control::{Answer, Control, ControlError};
 use super::guard::{Door, Guard};
 use super::query::{JournalQuery, decode};
 use super::stream::Recent;
-use super::{Options, explain, relay_name};
+use super::{Options, explain, page, relay_name};
 use crate::api::{
     Accepted, DaemonView, Journal, Ready, RelayAction, Relays, Schema, Status, SyncRequest,
 };
@@ -87,6 +87,7 @@ impl Routes {
             ));
         }
         match segments {
+            [""] => self.page().await,
             ["metrics"] if self.metrics => Ok(self.expose(request)),
             ["healthz"] => self.health().await,
             ["readyz"] => self.ready().await,
@@ -148,6 +149,12 @@ impl Routes {
     async fn operate(&self, operator: Operator, what: &str) -> Answered {
         self.within(self.control.operator(operator)).await?;
         Ok(self.ok(Accepted { accepted: what.into() }))
+    }
+
+    async fn page(&self) -> Answered {
+        let status = self.recent_status().await?;
+        let (latest, _) = self.registry.latest(page::ENTRIES_SHOWN, |_| true);
+        Ok(page::page(&status, &self.daemon(), &latest, self.registry.now()))
     }
 
     /// The latest entries that the query asks for.
@@ -230,6 +237,7 @@ impl Routes {
 /// The label of a route (T17).
 fn name(segments: &[&str]) -> &'static str {
     match segments {
+        [""] => "page",
         ["metrics"] => "metrics",
         ["healthz"] => "healthz",
         ["readyz"] => "readyz",
