@@ -3,7 +3,7 @@
 pub mod check;
 pub mod corpus;
 pub mod entropy;
+pub mod paging_relay;
 pub mod scenario;
 pub mod sim;
 pub mod world;
-pub mod paging_relay;
