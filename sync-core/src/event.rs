@@ -190,6 +190,13 @@ pub enum Event {
         /// The relay's words.
         text: RelayText,
     },
+    /// Live requests were merged into one (FILT-2).
+    Consolidated {
+        /// The relay.
+        relay: RelayId,
+        /// How many.
+        requests: u32,
+    },
     /// Work was put off (§11).
     Deferred {
         /// The relay.

@@ -57,6 +57,8 @@ pub struct Explanation {
     pub gaps: Vec<(RowId, Gap)>,
     /// What time alone brings next.
     pub next: Option<Deadline>,
+    /// Milliseconds until then.
+    pub next_in_ms: u64,
 }
 
 /// Where a single run stands (DISC-10).
@@ -112,6 +114,7 @@ impl SyncCore {
             session.is_some(),
             &self.config().health,
         );
+        let next = self.agenda().next_of(relay);
         Some(Explanation {
             url: known.url.clone(),
             bootstrap: self.want().is_bootstrap(relay),
@@ -132,7 +135,8 @@ impl SyncCore {
             pass_finished_at: known.pass_finished_at,
             disconnected_at: known.disconnected_at,
             gaps: known.coverage.gaps().map(|(row, gap)| (row, gap.clone())).collect(),
-            next: self.agenda().next_of(relay),
+            next,
+            next_in_ms: next.map_or(0, |next| next.at.since(self.now()).as_millis() as u64),
         })
     }
 

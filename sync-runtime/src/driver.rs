@@ -10,14 +10,14 @@ use sync_core::event::Event;
 use sync_core::explain::{Explanation, Progress};
 use sync_core::id::ConnId;
 use sync_core::input::{Input, Operator};
-use sync_core::ledger::LedgerChange;
 use sync_core::url::RelayUrl;
 use sync_core::{Config, SyncCore};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::api::WallMs;
 use crate::clock::Clock;
-use crate::connection::{ConnCommand, ConnContext, ConnHandle, ConnObserver, NoObserver};
+use crate::connection::{ConnCommand, ConnContext, ConnHandle};
+use crate::ingest::LedgerWriter;
 use crate::observe::Registry;
 use crate::recorder::Recording;
 
@@ -37,19 +37,16 @@ pub(crate) enum Request {
     Counts(oneshot::Sender<(usize, usize)>),
 }
 
-/// Where ledger changes go: the writer that also commits events.
-pub(crate) trait LedgerSink: Send {
-    /// Queues a change; it is committed no earlier than what was settled so far.
-    fn persist(&self, change: LedgerChange);
-}
-
 /// The ends of the queues that the driver holds.
 pub(crate) struct Ends {
     pub(crate) inputs: mpsc::Receiver<Input>,
     pub(crate) requests: mpsc::Receiver<Request>,
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) progress: watch::Sender<Progress>,
-    pub(crate) ledger: Box<dyn LedgerSink>,
+    /// The writer that also commits events.
+    pub(crate) ledger: LedgerWriter,
+    /// Whether boot is over.
+    pub(crate) ready: watch::Sender<bool>,
 }
 
 /// The driver.
@@ -127,6 +124,9 @@ impl Driver {
 
     fn step(&mut self, input: Input) {
         let now = self.clock.now();
+        if input == Input::Booted {
+            self.ends.ready.send_replace(true);
+        }
         match &mut self.recording {
             None => {
                 self.core.handle(now, input);
@@ -166,7 +166,7 @@ impl Driver {
     }
 
     fn dial(&mut self, conn: ConnId, url: RelayUrl, trusted: bool) {
-        let observer: Arc<dyn ConnObserver> = Arc::new(NoObserver);
+        let observer = self.registry.connection(conn.relay);
         // An earlier connection of the relay is over: its handle ends with the new one.
         self.connections.retain(|old, _| old.relay != conn.relay);
         let handle = self.context.open(conn, url, trusted, observer);

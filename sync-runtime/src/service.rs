@@ -30,6 +30,7 @@ use crate::http;
 use crate::ingest::{self, Ingest, IngestOptions, OnStored, Submitter};
 use crate::observe::{Build, Registry};
 use crate::recorder::{RecordError, Recording};
+use crate::sampler::Sampler;
 use crate::settings::Settings;
 use crate::store::{EventStore, Store, StoreError, StoreOptions};
 
@@ -167,13 +168,15 @@ impl Builder {
         let (inputs, inputs_end) = mpsc::channel(INPUTS);
         let (requests, requests_end) = mpsc::channel(REQUESTS);
         let (events, _) = broadcast::channel(EVENTS);
-        let (progress, progress_end) = watch::channel(Progress { collecting: true, ..Progress::default() });
+        let (ready, ready_end) = watch::channel(false);
+        let (progress, progress_end) =
+            watch::channel(Progress { collecting: true, ..Progress::default() });
         let (policy, facts) = boot(&store, &config).await?;
         let names = registry.clone();
         let options = IngestOptions {
             relay: Arc::new(move |relay| names.relay(relay).map(|relay| relay.url().clone())),
             on_stored: self.on_stored,
-            observer: Arc::new(ingest::NoObserver),
+            observer: Arc::new(registry.clone()),
             ..IngestOptions::new(config.clone())
         };
         let ingest = Ingest::start(options, Arc::new(store.clone()), policy, inputs.clone())
@@ -200,16 +203,21 @@ impl Builder {
             events: events.clone(),
             progress,
             ledger: ingest.ledger(),
+            ready,
         };
         let driver = Driver::new(config, seed, wall, recording, context, registry.clone(), ends);
-        let handle = Handle { requests, events, registry, progress: progress_end };
+        let handle =
+            Handle { requests, events, registry, progress: progress_end, ready: ready_end };
         let address = server.address();
         let stop = CancellationToken::new();
         let control = Arc::new(handle.clone());
         let http = tokio::spawn(server.serve(control, stop.clone()));
         let driver = tokio::spawn(driver.run());
         hand_in(&store, facts, &inputs).await?;
-        Ok(SyncService { handle, address, driver, http, stop, ingest, store })
+        let sampler =
+            Sampler { handle: handle.clone(), store: store.clone(), queue: ingest.arrivals() };
+        let sampler = tokio::spawn(sampler.run(stop.clone()));
+        Ok(SyncService { handle, address, driver, http, sampler, stop, ingest, store })
     }
 }
 
@@ -220,6 +228,7 @@ pub struct SyncService {
     address: Option<SocketAddr>,
     driver: JoinHandle<()>,
     http: JoinHandle<()>,
+    sampler: JoinHandle<()>,
     stop: CancellationToken,
     ingest: Ingest,
     store: Store,
@@ -268,12 +277,13 @@ impl SyncService {
 
     /// Closes subscriptions and connections, writes what is settled, and ends (L5).
     pub async fn shutdown(self) {
-        self.handle.registry.stopping(WallMs::from(std::time::SystemTime::now()));
+        self.handle.registry().stopping(WallMs::from(std::time::SystemTime::now()));
         self.handle.operator(Operator::Shutdown).await;
         // A task that panicked has said so on stderr; the rest still ends.
         let _ = self.driver.await;
         self.stop.cancel();
         let _ = self.http.await;
+        let _ = self.sampler.await;
         let ingest = self.ingest;
         let _ = tokio::task::spawn_blocking(move || ingest.stop()).await;
     }
@@ -286,9 +296,15 @@ pub struct Handle {
     events: broadcast::Sender<Event>,
     pub(crate) registry: Registry,
     progress: watch::Receiver<Progress>,
+    ready: watch::Receiver<bool>,
 }
 
 impl Handle {
+    /// Whether boot is over and relays are dialed.
+    pub fn is_ready(&self) -> bool {
+        *self.ready.borrow()
+    }
+
     /// Everything that the core emits from now on.
     pub fn subscribe(&self) -> broadcast::Receiver<Event> {
         self.events.subscribe()
@@ -395,8 +411,7 @@ impl EventBodies for StoreView {
 
 fn check_relays(config: &Config) -> Result<(), StartError> {
     for text in config.sync.relays.iter().chain(&config.identity.urls) {
-        RelayUrl::parse(text)
-            .map_err(|source| StartError::Relay { text: text.clone(), source })?;
+        RelayUrl::parse(text).map_err(|source| StartError::Relay { text: text.clone(), source })?;
     }
     Ok(())
 }

@@ -82,8 +82,8 @@ impl Watch {
             connections: connections::Connections::new(config),
             requests: requests::Requests::new(config),
             passes: passes::Passes::default(),
+            streaks: streaks::Streaks::new(config, &ledger),
             claims: claims::Claims::new(config, ledger),
-            streaks: streaks::Streaks::new(config),
         }
     }
 

@@ -34,7 +34,7 @@ use sync_core::time::Instant;
 use sync_core::url::RelayUrl;
 
 use self::link::Link;
-use crate::check::{Ledger, Truth, Violation, Watch};
+use crate::check::{Ledger, Truth, Violation, Watch, items_match};
 use crate::corpus::Corpus;
 use crate::entropy::{Entropy, Seeded};
 use crate::sim::faults::{Faults, Nature};
@@ -191,18 +191,25 @@ impl World {
         world
     }
 
-    /// A world of a corpus: its relays, filled, the first one configured. Not booted yet relays
-    /// have a nature of their own by [`World::relays`].
+    /// A booted world of a corpus: its relays hold what is not newer than the start, and get
+    /// the rest when it is its time. The first relay is configured, the others are to be found.
     pub fn of_corpus(mut setup: Setup, corpus: &Corpus) -> Self {
         let url = |text: &String| RelayUrl::parse(text).expect("corpora have relay URLs");
         let urls: Vec<RelayUrl> = corpus.options.relays.iter().map(url).collect();
         setup.config.sync.relays = vec![urls[0].as_str().to_owned()];
         let relays = urls.into_iter().map(|url| (url, Nature::default())).collect();
         let mut world = Self::new(setup, relays);
+        let start = world.setup.wall;
         for entry in &corpus.entries {
             let event = Arc::new(entry.event.clone());
+            let ahead = event.created_at.as_secs().saturating_sub(start.as_secs());
             for relay in &entry.relays {
-                world.relays[*relay].publish(&event, Timestamp::from_secs(0));
+                if ahead == 0 {
+                    world.relays[*relay].publish(&event, Timestamp::from_secs(0));
+                } else {
+                    let action = Action::Publish(*relay, Arc::clone(&event));
+                    world.after(Duration::from_secs(ahead), action);
+                }
             }
         }
         world.boot();
@@ -434,6 +441,28 @@ impl World {
     pub fn is_quiet(&self) -> bool {
         self.pipeline.is_empty()
             && self.queue.values().all(|happening| matches!(happening, Happening::Scenario(_)))
+    }
+
+    /// Whether nothing is under way and no request is open but live ones.
+    pub fn is_idle(&self) -> bool {
+        self.is_quiet() && self.links.values().all(|link| link.negs.is_empty())
+    }
+
+    /// Does the next thing; false when there is none.
+    pub fn run_one(&mut self) -> bool {
+        let more = self.next_at().is_some();
+        self.step();
+        more
+    }
+
+    /// Whether a gap of the ledger covers this event.
+    pub fn is_named_by_gap(&self, event: &Event) -> bool {
+        let filters = &self.setup.config.accept.filters;
+        self.relays.iter().any(|relay| {
+            self.ledger().gaps(&relay.url).any(|gap| {
+                gap.range.contains(event.created_at) && items_match(&gap.items, filters)(event)
+            })
+        })
     }
 
     /// Whether the core said that it ended (L5).

@@ -36,7 +36,7 @@ fn syncs(mut world: World, corpus: &Corpus, limit: Duration) -> World {
         .filter(|entry| wanted.contains(&entry.event.id) && !stored.contains(&entry.event.id))
         .map(|entry| (entry.event.kind.as_u16(), entry.relays.clone(), entry.event.id))
         .collect();
-    assert!(missing.is_empty(), "{} of {} missing: {:?}", missing.len(), wanted.len(), missing[0]);
+    assert!(missing.is_empty(), "{} of {} missing: {missing:?}", missing.len(), wanted.len());
     assert_eq!(stored.difference(&wanted).count(), 0, "nothing unwanted is stored");
     world
 }
@@ -66,4 +66,67 @@ fn relays_found_through_announcements_are_synced_from_too() {
     for relay in 0..3 {
         assert_eq!(world.status(relay), Some(RelayStatus::Connected), "relay {relay}");
     }
+}
+
+#[test]
+fn replies_that_name_only_their_parent_are_followed_to_their_depth() {
+    for negentropy in [Negentropy::Speaks, Negentropy::Error] {
+        let corpus = Corpus::generate(Options {
+            replies_carry_root: false,
+            spread: Spread::Halves,
+            ..options()
+        });
+        let mut world = World::of_corpus(Setup::default(), &corpus);
+        for relay in &mut world.relays {
+            relay.nature.negentropy = negentropy;
+        }
+        syncs(world, &corpus, Duration::from_secs(600));
+    }
+}
+
+#[test]
+fn quotes_strangers_and_maintainers_end_as_the_oracle_says() {
+    let corpus = Corpus::generate(Options {
+        quotes: 60,
+        strangers: 40,
+        maintainers: 500,
+        replaced: 60,
+        same_second: 100,
+        spread: Spread::Halves,
+        ..options()
+    });
+    let world = World::of_corpus(Setup::default(), &corpus);
+    syncs(world, &corpus, Duration::from_secs(600));
+}
+
+#[test]
+fn pages_of_every_cap_bring_everything_without_negentropy() {
+    for cap in [10, 50, 75, 100, 500] {
+        let corpus = Corpus::generate(Options {
+            same_second: 0,
+            relays: relays(1),
+            copies: 1,
+            events: 600,
+            ..options()
+        });
+        let mut world = World::of_corpus(Setup::default(), &corpus);
+        let negentropy = Negentropy::Notice;
+        world.relays[0].nature = Nature { cap: Some(cap), negentropy, ..Nature::default() };
+        let world = syncs(world, &corpus, Duration::from_secs(900));
+        assert_eq!(world.status(0), Some(RelayStatus::Connected), "cap {cap}");
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_commands() {
+    let run = |seed| {
+        let corpus = Corpus::generate(options());
+        let mut world = World::of_corpus(Setup { seed, ..Setup::default() }, &corpus);
+        world.run_for(Duration::from_secs(120));
+        world.expect_sound();
+        world.digest()
+    };
+    let (digest, commands) = run(5);
+    assert!(commands > 50);
+    assert_eq!((digest, commands), run(5));
 }

@@ -45,9 +45,9 @@ impl Session {
             if work.items.iter().all(|item| self.live_of.contains_key(item) || is_single(item)) {
                 self.join_or_begin(work, relay, ctx);
             } else if self.live_count() < relay.limits.live() && self.has_slot(relay) {
-                self.subscribe_live(work, Vec::new(), relay, ctx);
+                self.subscribe_live(Vec::from([work]), Vec::new(), relay, ctx);
             } else if let Some(merged) = self.mergeable(&work, relay, ctx) {
-                self.subscribe_live(work, merged, relay, ctx);
+                self.subscribe_live(Vec::from([work]), merged, relay, ctx);
             } else if self.has_unanswered() {
                 self.waiting.push_back(work);
             } else {
@@ -84,37 +84,97 @@ impl Session {
         }
     }
 
-    /// Answered live requests that fit into one with this work: at most
-    /// `live.filters_per_req` filters together.
+    /// Answered live requests that fit into one with this work.
     fn mergeable(&self, work: &Work, relay: &Relay, ctx: &Context<'_>) -> Option<Vec<SubId>> {
         if self.has_unanswered() || !self.has_slot(relay) {
             return None; // one consolidation at a time
         }
-        let mut filters = live_filters(&work.items, ctx).len() as u32;
-        let mut merged = Vec::new();
+        let merged = self.fitting(&work.items, ctx);
+        (!merged.is_empty()).then_some(merged)
+    }
+
+    /// The smallest live requests that fit into one REQ together with `items`.
+    fn fitting(&self, items: &[Item], ctx: &Context<'_>) -> Vec<SubId> {
         let mut by_size: Vec<(u32, SubId)> =
             self.live.iter().map(|(sub, live)| (live.filters, *sub)).collect();
         by_size.sort_unstable();
-        for (size, sub) in by_size {
-            if filters + size > ctx.config.live.filters_per_req {
+        let mut together = items.to_vec();
+        let mut merged = Vec::new();
+        for (_, sub) in by_size {
+            let before = together.len();
+            together.extend(self.live[&sub].items.iter().cloned());
+            if live_filters(&together, ctx).len() > ctx.config.live.filters_per_req as usize {
+                together.truncate(before);
                 break;
             }
-            filters += size;
             merged.push(sub);
         }
-        (!merged.is_empty()).then_some(merged)
+        merged
+    }
+
+    /// FILT-2: live requests are merged when they have many filters or leave history fewer than
+    /// two slots; the new one first while a slot is free, else the old ones are closed first and
+    /// their items reconciled from that second. When nothing can be merged the smallest live
+    /// request makes room: its items are kept current by maintenance.
+    pub(crate) fn consolidate(&mut self, relay: &mut Relay, ctx: &mut Context<'_>) {
+        let budget = relay.limits.subscriptions();
+        let filters: u32 = self.live.values().map(|live| live.filters).sum();
+        let crowded = self.live_count() + 2 > budget;
+        let many = filters >= ctx.config.live.consolidate_at && self.live_count() > 1;
+        if self.has_unanswered() || !(crowded || many) || self.live.is_empty() {
+            return;
+        }
+        let merged = self.fitting(&[], ctx);
+        if merged.len() > 1 {
+            return self.merge_live(merged, relay, ctx);
+        }
+        if crowded && self.live_count() + 1 > budget {
+            let smallest = self.live.iter().min_by_key(|(sub, live)| (live.filters, **sub));
+            if let Some(sub) = smallest.map(|(sub, _)| *sub) {
+                self.live.remove(&sub);
+                self.live_of.retain(|_, of| *of != sub);
+                self.close_sub(sub, relay, ctx);
+            }
+        }
+    }
+
+    fn merge_live(&mut self, merged: Vec<SubId>, relay: &mut Relay, ctx: &mut Context<'_>) {
+        ctx.emit(Event::Consolidated { relay: relay.id, requests: merged.len() as u32 });
+        if self.has_slot(relay) {
+            return self.subscribe_live(Vec::new(), merged, relay, ctx);
+        }
+        let range = Range { since: ctx.wall, until: ctx.top() };
+        let mut items: Vec<Item> = Vec::new();
+        for sub in merged {
+            items.extend(self.live.remove(&sub).into_iter().flat_map(|live| live.items));
+            self.close_sub(sub, relay, ctx);
+        }
+        let pass = self.pass.is_some();
+        let mut works: Vec<Work> = Vec::new();
+        for item in items {
+            self.busy.insert(item.clone());
+            match works.iter_mut().find(|work| work.items[0].layer() == item.layer()) {
+                Some(work) => work.items.push(item),
+                None => {
+                    let items = Vec::from([item]);
+                    works.push(Work { items, scope: Scope::Range(range), pass, gap: None });
+                }
+            }
+        }
+        self.subscribe_live(works, Vec::new(), relay, ctx);
     }
 
     fn subscribe_live(
         &mut self,
-        work: Work,
+        works: Vec<Work>,
         replaces: Vec<SubId>,
         relay: &mut Relay,
         ctx: &mut Context<'_>,
     ) {
         let mut items: Vec<Item> =
             replaces.iter().flat_map(|sub| self.live[sub].items.iter().cloned()).collect();
-        items.extend(work.items.iter().filter(|item| !is_single(item)).cloned());
+        let asked = works.iter().flat_map(|work| &work.items);
+        items.extend(asked.filter(|item| !is_single(item)).cloned());
         items.sort_unstable();
         items.dedup();
         let filters = live_filters(&items, ctx);
@@ -138,7 +198,7 @@ impl Session {
             Live {
                 items,
                 filters: count,
-                then: alloc::vec![work],
+                then: works,
                 replaces,
                 answered: false,
                 opened: ctx.wall,

@@ -37,7 +37,7 @@ impl Session {
     pub(crate) fn maintain(&mut self, items: &[Item], scope: Scope, ctx: &Context<'_>) {
         let idle: Vec<Item> = items
             .iter()
-            .filter(|item| self.live_of.contains_key(item) && !self.busy.contains(item))
+            .filter(|item| self.done.contains(item) && !self.busy.contains(item))
             .cloned()
             .collect();
         let values = ctx.config.fetch.values_per_filter.max(1) as usize;
@@ -50,7 +50,7 @@ impl Session {
     pub(crate) fn maintain_all(&mut self, scope: Scope, relay: &mut Relay, ctx: &mut Context<'_>) {
         for layer in [Layer::One, Layer::Two, Layer::Three, Layer::Filter] {
             let items: Vec<Item> =
-                self.live_of.keys().filter(|item| item.layer() == layer).cloned().collect();
+                self.done.iter().filter(|item| item.layer() == layer).cloned().collect();
             self.maintain(&items, scope, ctx);
         }
         self.run(relay, ctx);

@@ -191,6 +191,7 @@ impl Session {
         if relay.is_cooling(ctx.now) {
             return; // S11
         }
+        self.consolidate(relay, ctx);
         self.open_live(relay, ctx);
         self.start_jobs(relay, ctx);
     }
@@ -295,8 +296,10 @@ impl Session {
         let Some(id) = tally.sub else { return true };
         let Some(sub) = self.subs.get_mut(&id) else { return false };
         sub.settled += tally.total();
-        let role = sub.role.clone();
-        self.retire(id, relay, ctx);
+        let (role, closed) = (sub.role.clone(), sub.closed);
+        if closed {
+            self.retire(id, relay, ctx);
+        }
         if let Role::Page { batch, job, .. }
         | Role::Recheck { batch, job }
         | Role::Ids { batch, job } = role

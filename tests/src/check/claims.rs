@@ -67,6 +67,11 @@ impl Ledger {
         relays.chain(cohorts).chain(gaps).collect()
     }
 
+    /// Streaks of failures.
+    pub fn failures(&self) -> impl Iterator<Item = (&RelayUrl, u32)> {
+        self.relays.iter().map(|(url, row)| (url, row.failures))
+    }
+
     /// Gaps of a relay.
     pub fn gaps<'a>(&'a self, relay: &'a RelayUrl) -> impl Iterator<Item = &'a Gap> {
         self.gaps.iter().filter(move |((of, _), _)| of == relay).map(|(_, gap)| gap)

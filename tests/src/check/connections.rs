@@ -13,6 +13,9 @@ use sync_core::url::RelayUrl;
 
 use super::Findings;
 
+/// Open subscriptions that no relay's budget grows to within a run: a leak shows.
+const OPEN_MAX: usize = 200;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Dialing,
@@ -142,7 +145,9 @@ impl Connections {
         let Some(connection) = self.online(conn, findings) else { return };
         let first = connection.used.insert(number);
         connection.open.insert(number);
+        let open = connection.open.len();
         findings.check(first, "S3", || format!("{number} was used before on {conn}"));
+        findings.check(open <= OPEN_MAX, "S4", || format!("{number} of {conn} is one of {open}"));
     }
 
     fn on_close(&mut self, conn: ConnId, number: u32, findings: &mut Findings) {

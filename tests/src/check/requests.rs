@@ -9,9 +9,6 @@ use sync_core::id::{ConnId, WalkId};
 
 use super::Findings;
 
-/// Open subscriptions that no relay's budget ever grows to: a leak shows.
-const OPEN_MAX: usize = 200;
-
 #[derive(Debug)]
 pub(super) struct Requests {
     values: usize,
@@ -20,7 +17,6 @@ pub(super) struct Requests {
     bytes: u64,
     pages: u32,
     asked: BTreeMap<(ConnId, WalkId), u32>,
-    open: BTreeMap<ConnId, usize>,
 }
 
 impl Requests {
@@ -32,35 +28,23 @@ impl Requests {
             bytes: config.limits.req_frame_bytes.0,
             pages: config.page.max + config.page.splits,
             asked: BTreeMap::new(),
-            open: BTreeMap::new(),
         }
     }
 
     pub(super) fn on_command(&mut self, command: &Command, findings: &mut Findings) {
-        match command {
-            Command::Subscribe { conn, sub, filters, purpose } => {
-                let what = format!("REQ {sub} of {conn}");
-                self.shape(filters, &what, findings);
-                let open = self.open.entry(*conn).or_default();
-                *open += 1;
-                findings.check(*open <= OPEN_MAX, "S4", || format!("{what} is one of {open}"));
-                match purpose {
-                    Purpose::Page { walk, .. } => self.page(*conn, *walk, filters, &what, findings),
-                    Purpose::Live => {
-                        for filter in filters {
-                            let bounded = filter.limit == Some(0) || filter.since.is_some();
-                            findings
-                                .check(bounded, "FILT-3", || format!("{what} asks for history"));
-                        }
+        if let Command::Subscribe { conn, sub, filters, purpose } = command {
+            let what = format!("REQ {sub} of {conn}");
+            self.shape(filters, &what, findings);
+            match purpose {
+                Purpose::Page { walk, .. } => self.page(*conn, *walk, filters, &what, findings),
+                Purpose::Live => {
+                    for filter in filters {
+                        let bounded = filter.limit == Some(0) || filter.since.is_some();
+                        findings.check(bounded, "FILT-3", || format!("{what} asks for history"));
                     }
-                    Purpose::Ids { .. } => {}
                 }
+                Purpose::Ids { .. } => {}
             }
-            Command::Unsubscribe { conn, .. } => {
-                self.open.entry(*conn).and_modify(|open| *open = open.saturating_sub(1));
-            }
-            Command::Hangup { conn } => drop(self.open.remove(conn)),
-            _ => {}
         }
     }
 

@@ -7,20 +7,24 @@ use sync_core::command::Command;
 use sync_core::config::Config;
 use sync_core::event::Event;
 use sync_core::id::RelayId;
+use sync_core::url::RelayUrl;
 
-use super::Findings;
+use super::{Findings, Ledger};
 
 #[derive(Debug)]
 pub(super) struct Streaks {
     base: Duration,
     max: Duration,
     dead_retry: Duration,
+    before: BTreeMap<RelayUrl, u32>,
     failures: BTreeMap<RelayId, u32>,
 }
 
 impl Streaks {
-    pub(super) fn new(config: &Config) -> Self {
+    /// Streaks outlive the process (HLTH-2): the rows of the ledger begin them.
+    pub(super) fn new(config: &Config, ledger: &Ledger) -> Self {
         Self {
+            before: ledger.failures().map(|(url, failures)| (url.clone(), failures)).collect(),
             base: *config.health.backoff_base,
             max: *config.health.backoff_max,
             dead_retry: *config.health.dead_retry,
@@ -29,6 +33,9 @@ impl Streaks {
     }
 
     pub(super) fn on_command(&mut self, command: &Command, findings: &mut Findings) {
+        if let Command::Emit(Event::RelayTracked { relay, url, .. }) = command {
+            self.failures.insert(*relay, self.before.get(url).copied().unwrap_or(0));
+        }
         let Command::Emit(Event::DialEnded { relay, result, failures, retry_in_ms }) = command
         else {
             return;

@@ -11,7 +11,7 @@ use nostr::types::Timestamp;
 use sync_core::admit::facts::Applied;
 use sync_core::admit::policy::{Policy, Verdict};
 use sync_core::admit::references::items;
-use sync_core::admit::rejected::{Dependency, HotTier, RejectReason, Rejection, RejectionState};
+use sync_core::admit::rejected::{Dependency, HotTier, RejectReason, Waiting};
 use sync_core::config::Config;
 use sync_core::id::{ConnId, SubId};
 use sync_core::input::{Fact, FactSource, Input};
@@ -21,6 +21,7 @@ use sync_core::time::Instant;
 use sync_core::url::RelayUrl;
 
 use super::events::{Events, Inserted};
+use super::row::{Rejection, RejectionState};
 use crate::corpus::fake_signature;
 
 /// An event between socket and store.
@@ -53,7 +54,7 @@ pub struct Plane {
     waiting: BTreeMap<Dependency, BTreeSet<EventId>>,
     /// Replaced, deleted or expired: tombstones as well.
     gone: BTreeMap<EventId, Arc<Event>>,
-    hot: HotTier,
+    hot: HotTier<Arc<Event>>,
 }
 
 /// What became of one event.
@@ -254,7 +255,7 @@ impl Plane {
         }
         for event in again {
             let relay = self.rows.get(&event.id).and_then(|(_, row)| row.relays.first().cloned());
-            self.admit(&Arc::new(event), relay.as_ref(), moment, facts);
+            self.admit(&event, relay.as_ref(), moment, facts);
         }
     }
 
@@ -282,7 +283,6 @@ impl Plane {
             depends_on: depends_on.clone(),
             revision: self.policy.revision(),
             state: RejectionState::Cold,
-            rejected_at: moment.wall,
         };
         if let Some(Dependency::Time(at)) = depends_on.first() {
             let relays = row.relays.clone();
@@ -290,7 +290,15 @@ impl Plane {
         }
         self.rows.insert(event.id, (Arc::clone(event), row));
         let bytes = 200 + event.content.len() as u64;
-        self.hot.hold((**event).clone(), depends_on, bytes, moment.now, &self.config.rejected);
+        let waiting = Waiting {
+            id: event.id,
+            kind: event.kind,
+            created_at: event.created_at,
+            bytes,
+            depends_on,
+            body: Arc::clone(event),
+        };
+        self.hot.hold(waiting, moment.now, &self.config.rejected);
     }
 
     fn forget_row(&mut self, id: &EventId) {
