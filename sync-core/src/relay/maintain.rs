@@ -35,11 +35,16 @@ impl Session {
 
     /// Maintenance of items that are wanted and idle: the status stays (spec §1).
     pub(crate) fn maintain(&mut self, items: &[Item], scope: Scope, ctx: &Context<'_>) {
-        let idle: Vec<Item> = items
+        let (busy, idle): (Vec<Item>, Vec<Item>) = items
             .iter()
-            .filter(|item| self.done.contains(item) && !self.busy.contains(item))
+            .filter(|item| self.done.contains(item))
             .cloned()
-            .collect();
+            .partition(|item| self.busy.contains_key(item));
+        if scope == Scope::Full {
+            for item in busy {
+                self.again.entry(item).or_insert(false);
+            }
+        }
         let values = ctx.config.fetch.values_per_filter.max(1) as usize;
         for chunk in idle.chunks(values) {
             self.enqueue(Work { items: chunk.to_vec(), scope, pass: false, gap: None });

@@ -43,6 +43,13 @@ pub(crate) struct Sub {
     pub(crate) opened: Instant,
 }
 
+impl Sub {
+    /// Closed, and every event that it received is settled.
+    fn is_over(&self) -> bool {
+        self.closed && self.received == self.settled
+    }
+}
+
 /// A connection that is open.
 #[derive(Clone, Debug)]
 pub(crate) struct Session {
@@ -57,10 +64,14 @@ pub(crate) struct Session {
     /// Work whose live request has no slot yet.
     pub(crate) waiting: VecDeque<Work>,
     pub(crate) batches: BTreeMap<BatchId, Batch>,
-    /// Items in `waiting`, in a live request's work, or in a batch.
-    pub(crate) busy: BTreeSet<Item>,
+    /// Items in `waiting`, in a live request's work, or in a batch, and in how many of them.
+    pub(crate) busy: BTreeMap<Item, u32>,
     /// Items proven on this connection.
     pub(crate) done: BTreeSet<Item>,
+    /// Items to be proven in full when what is pending of them is over; `true` in the pass.
+    pub(crate) again: BTreeMap<Item, bool>,
+    /// Items whose live request did not stand since this second, until that is reconciled.
+    pub(crate) holes: BTreeMap<Item, Timestamp>,
     pub(crate) pass: Option<Pass>,
     /// The shell does not read this socket (CONN-7).
     pub(crate) stalled: bool,
@@ -81,8 +92,10 @@ impl Session {
             live_of: BTreeMap::new(),
             waiting: VecDeque::new(),
             batches: BTreeMap::new(),
-            busy: BTreeSet::new(),
+            busy: BTreeMap::new(),
             done: BTreeSet::new(),
+            again: BTreeMap::new(),
+            holes: BTreeMap::new(),
             pass: None,
             stalled: false,
             probing: None,
@@ -109,18 +122,13 @@ impl Session {
         sub.and_then(|sub| self.live.get(sub)).is_some_and(|live| live.answered)
     }
 
-    /// Whether an item's gap waits for its retry: resting (spec §2).
-    fn is_resting(&self, item: &Item, relay: &Relay) -> bool {
-        relay.coverage.gaps().any(|(_, gap)| gap.items.contains(item))
-    }
-
-    /// Plans everything that is wanted, not proven on this connection, not pending, not resting.
+    /// Plans everything that is wanted, not proven on this connection and not pending.
     pub(crate) fn plan_all(&mut self, relay: &mut Relay, ctx: &mut Context<'_>, pass: bool) {
         let values = ctx.config.fetch.values_per_filter as usize;
         let Some(needed) = ctx.shared.want.needed(relay.id) else { return };
         let groups = plan(
             needed,
-            |item| !self.done.contains(item) && !self.busy.contains(item),
+            |item| !self.done.contains(item) && !self.busy.contains_key(item),
             |item| relay.coverage.row_of(item),
             values,
         );
@@ -130,11 +138,13 @@ impl Session {
         self.run(relay, ctx);
     }
 
-    /// Proves every wanted item again, over all history.
+    /// Proves every wanted item again, over all history; what is pending of them ends first.
     pub(crate) fn replan_full(&mut self, relay: &mut Relay, ctx: &mut Context<'_>) {
         let values = ctx.config.fetch.values_per_filter as usize;
         let Some(needed) = ctx.shared.want.needed(relay.id) else { return };
-        let groups = plan(needed, |item| !self.busy.contains(item), |_| None, values);
+        let groups = plan(needed, |item| !self.busy.contains_key(item), |_| None, values);
+        let pending = needed.iter().filter(|item| self.busy.contains_key(*item));
+        self.again.extend(pending.cloned().map(|item| (item, true)));
         for group in groups {
             self.enqueue(Work { items: group.items, scope: Scope::Full, pass: true, gap: None });
         }
@@ -145,7 +155,7 @@ impl Session {
     /// repositories (spec §1).
     pub(crate) fn plan_added(
         &mut self,
-        added: &[(Item, bool)],
+        added: &BTreeMap<Item, bool>,
         relay: &mut Relay,
         ctx: &mut Context<'_>,
     ) {
@@ -156,17 +166,13 @@ impl Session {
                 .iter()
                 .filter(|(item, historic)| {
                     let whole = matches!(item, Item::Layer1 | Item::Repo(_) | Item::Filter(_));
-                    pass == (whole || (unfinished && *historic))
+                    pass == (whole || (unfinished && **historic))
                 })
                 .map(|(item, _)| item)
                 .collect();
             let groups = plan(
                 items,
-                |item| {
-                    !self.done.contains(item)
-                        && !self.busy.contains(item)
-                        && !self.is_resting(item, relay)
-                },
+                |item| !self.done.contains(item) && !self.busy.contains_key(item),
                 |item| relay.coverage.row_of(item),
                 values,
             );
@@ -182,8 +188,48 @@ impl Session {
 
     /// Takes work in; it is begun by [`Self::run`].
     pub(crate) fn enqueue(&mut self, work: Work) {
-        self.busy.extend(work.items.iter().cloned());
+        self.hold(&work.items);
         self.waiting.push_back(work);
+    }
+
+    /// Items are pending once more.
+    pub(crate) fn hold(&mut self, items: &[Item]) {
+        for item in items {
+            *self.busy.entry(item.clone()).or_default() += 1;
+        }
+    }
+
+    /// Items are pending once less.
+    pub(crate) fn release(&mut self, items: &[Item]) {
+        for item in items {
+            if let Some(count) = self.busy.get_mut(item) {
+                *count -= 1;
+                if *count == 0 {
+                    self.busy.remove(item);
+                }
+            }
+        }
+    }
+
+    /// Proves items again in full that were asked to be while other work of them was pending.
+    pub(crate) fn begin_again(&mut self, items: &[Item]) {
+        if self.again.is_empty() {
+            return;
+        }
+        for pass in [true, false] {
+            let due: Vec<Item> = items
+                .iter()
+                .filter(|item| self.again.get(*item) == Some(&pass))
+                .filter(|item| !self.busy.contains_key(*item))
+                .cloned()
+                .collect();
+            if !due.is_empty() {
+                due.iter().for_each(|item| {
+                    self.again.remove(item);
+                });
+                self.enqueue(Work { items: due, scope: Scope::Full, pass, gap: None });
+            }
+        }
     }
 
     /// Does what can be done within the budget: live requests first (FILT-3), then history.
@@ -199,12 +245,25 @@ impl Session {
     /// Items are no longer wanted: their work goes, their subscriptions are left to shrink with
     /// the next consolidation, what is proven of them is forgotten.
     pub(crate) fn drop_items(&mut self, gone: &BTreeSet<Item>) {
+        self.drop_work(gone);
+        for live in self.live.values_mut() {
+            live.items.retain(|item| !gone.contains(item));
+        }
+        for item in gone {
+            self.live_of.remove(item);
+        }
+    }
+
+    /// What is pending of items proves nothing any more; their live requests stand.
+    pub(crate) fn drop_work(&mut self, gone: &BTreeSet<Item>) {
+        if gone.is_empty() {
+            return;
+        }
         for work in &mut self.waiting {
             work.items.retain(|item| !gone.contains(item));
         }
         self.waiting.retain(|work| !work.items.is_empty());
         for live in self.live.values_mut() {
-            live.items.retain(|item| !gone.contains(item));
             for work in &mut live.then {
                 work.items.retain(|item| !gone.contains(item));
             }
@@ -214,9 +273,10 @@ impl Session {
             batch.work.items.retain(|item| !gone.contains(item));
         }
         for item in gone {
-            self.live_of.remove(item);
             self.busy.remove(item);
             self.done.remove(item);
+            self.again.remove(item);
+            self.holes.remove(item);
         }
     }
 
@@ -225,7 +285,9 @@ impl Session {
         let empty: Vec<SubId> =
             self.live.iter().filter(|(_, l)| l.items.is_empty()).map(|(sub, _)| *sub).collect();
         for sub in empty {
-            self.live.remove(&sub);
+            // Work that waited for its EOSE may be of items whose live request is another.
+            let then = self.live.remove(&sub).map(|live| live.then);
+            self.waiting.extend(then.into_iter().flatten());
             self.close_sub(sub, relay, ctx);
         }
     }
@@ -245,9 +307,20 @@ impl Session {
     pub(crate) fn retire(&mut self, id: SubId, relay: &Relay, ctx: &mut Context<'_>) {
         ctx.shared.agenda.cancel(Some(relay.id), Timer::Eose(id));
         ctx.shared.agenda.cancel(Some(relay.id), Timer::LiveWait(id));
-        if self.subs.get(&id).is_some_and(|sub| sub.closed && sub.received == sub.settled) {
+        let Some(sub) = self.subs.get(&id) else { return };
+        // What comes late for a page still counts for its walk (HIST-5).
+        let pending =
+            matches!(sub.role, Role::Page { batch, .. } if self.batches.contains_key(&batch));
+        if sub.is_over() && !pending {
             self.subs.remove(&id);
         }
+    }
+
+    /// Forgets the pages of a batch that ended.
+    pub(crate) fn forget_pages(&mut self, ended: BatchId) {
+        self.subs.retain(|_, sub| {
+            !(sub.is_over() && matches!(sub.role, Role::Page { batch, .. } if batch == ended))
+        });
     }
 
     /// Arms a deadline of a request, unless time stands still for this socket (CONN-7).
@@ -329,9 +402,9 @@ impl Session {
     /// The wall time up to which live sync stands, for items that are live and proven.
     pub(crate) fn mark_live(&self, until: Timestamp, relay: &mut Relay, ctx: &mut Context<'_>) {
         if self.unsettled() == 0 && !self.stalled {
-            let changes = relay
-                .coverage
-                .mark_live(until, |item| self.done.contains(item) && self.is_live(item));
+            let changes = relay.coverage.mark_live(until, |item| {
+                self.done.contains(item) && self.is_live(item) && !self.holes.contains_key(item)
+            });
             ctx.persist(changes);
         }
     }
