@@ -220,6 +220,8 @@ pub struct Batch {
     pub method: Method,
     /// The second look at emptiness.
     pub recheck: Recheck,
+    /// Its live requests were renewed because of events that it brought (HIST-11).
+    pub renewed: bool,
 }
 
 impl Batch {

@@ -9,7 +9,7 @@ use crate::id::{RowId, SubId};
 use crate::input::Input;
 use crate::item::{GapReason, Item};
 use crate::relay::gaps::daily;
-use crate::relay::session::Session;
+use crate::relay::session::{Session, Sub};
 use crate::relay::{Phase, RelayMachine};
 use crate::status::Reason;
 use crate::want::Delta;
@@ -144,7 +144,7 @@ impl RelayMachine {
 impl Session {
     /// Whether a subscription is a live request after its EOSE: its events are no history.
     pub(crate) fn is_standing(&self, sub: SubId) -> bool {
-        self.live.get(&sub).is_some_and(|live| live.answered)
+        self.subs.get(&sub).is_some_and(Sub::is_standing)
     }
 
     /// Whether nothing is queued or pending.

@@ -34,8 +34,6 @@ pub(crate) struct Live {
     pub(crate) answered: bool,
     /// Wall time at which it was sent.
     pub(crate) opened: Timestamp,
-    /// Events received before its EOSE: they count as historic.
-    pub(crate) historic: u64,
 }
 
 impl Session {
@@ -50,7 +48,7 @@ impl Session {
                 self.subscribe_live(Vec::from([work]), Vec::new(), relay, ctx);
             } else if let Some(merged) = self.mergeable(&work, relay, ctx) {
                 self.subscribe_live(Vec::from([work]), merged, relay, ctx);
-            } else if self.has_unanswered() {
+            } else if self.has_unanswered() || self.waits_for_history(&work, relay, ctx) {
                 self.waiting.push_back(work);
             } else {
                 // No slot will come free by waiting: history goes on without a live request, and
@@ -58,6 +56,15 @@ impl Session {
                 self.begin(work, ctx.wall, relay, ctx);
             }
         }
+    }
+
+    /// Whether history uses the slot that a live request for this work would get: no request of
+    /// history follows before it has one (FILT-3).
+    fn waits_for_history(&self, work: &Work, relay: &Relay, ctx: &Context<'_>) -> bool {
+        !self.has_slot(relay)
+            && self.open_count() > self.live_count()
+            && (self.live_count() < relay.limits.live()
+                || !self.fitting(&work.items, ctx).is_empty())
     }
 
     fn has_slot(&self, relay: &Relay) -> bool {
@@ -204,7 +211,6 @@ impl Session {
                 replaces,
                 answered: false,
                 opened: ctx.wall,
-                historic: 0,
             },
         );
         self.open_sub(sub, Role::Live, filters, Purpose::Live, relay, ctx);
@@ -223,9 +229,7 @@ impl Session {
         ctx: &mut Context<'_>,
     ) {
         debug_assert!(!relay.is_cooling(ctx.now), "S11: no REQ during a cooldown");
-        let sub =
-            Sub { role, received: 0, settled: 0, eose: false, closed: false, opened: ctx.now };
-        self.subs.insert(id, sub);
+        self.subs.insert(id, Sub::new(role, ctx.now));
         ctx.command(Command::Subscribe { conn: self.conn, sub: id, filters, purpose });
         let at = ctx.now + ctx.config.sync.eose_timeout;
         self.arm(Timer::Eose(id), at, relay, ctx);
@@ -233,10 +237,8 @@ impl Session {
 
     /// The EOSE of a live request: its work begins, what it replaces is closed.
     pub(crate) fn on_live_eose(&mut self, id: SubId, relay: &mut Relay, ctx: &mut Context<'_>) {
-        let received = self.subs.get(&id).map_or(0, |sub| sub.received);
         let Some(live) = self.live.get_mut(&id) else { return };
         live.answered = true;
-        live.historic = received;
         let opened = live.opened;
         let then = core::mem::take(&mut live.then);
         let replaces = core::mem::take(&mut live.replaces);
@@ -277,6 +279,26 @@ impl Session {
         let rest: Vec<Item> = live.items.into_iter().filter(|item| !begun.contains(item)).collect();
         for work in self.reopened(rest, since) {
             self.enqueue(work);
+        }
+    }
+
+    /// An event of a live request was lost on our side: what its items brought lately is asked
+    /// for again (S6, TALK-5).
+    pub(crate) fn miss_live(
+        &mut self,
+        id: SubId,
+        reason: GapReason,
+        relay: &mut Relay,
+        ctx: &mut Context<'_>,
+    ) {
+        let items = self.live.get(&id).map(|live| live.items.clone()).unwrap_or_default();
+        let window = ctx.config.sync.audit_window.as_secs();
+        let since = Timestamp::from_secs(ctx.wall.as_secs().saturating_sub(window));
+        let range = Range { since, until: ctx.top() };
+        let missing = Missing { range, reason, detail: RelayText::default(), ids: Vec::new() };
+        for items in by_layer(items) {
+            let naming = Naming { items: &items, tries: 0, row: None, tried: None };
+            relay.name(&missing, &naming, ctx);
         }
     }
 

@@ -65,6 +65,7 @@ impl Session {
             range,
             method,
             recheck: Recheck::Due,
+            renewed: false,
             work,
         };
         ctx.shared.want.discovering += u32::from(batch.discovers());
@@ -323,8 +324,13 @@ impl Session {
         if self.subs.get(&id).is_none_or(|sub| sub.eose || sub.closed) {
             return;
         }
-        self.close_sub_after(id, relay, ctx, |session, relay, ctx| {
-            session.fail_request(id, GapReason::Timeout, &RelayText::default(), relay, ctx);
+        // FILT-3: a relay that ignores `limit: 0` is asked by time instead.
+        let learns = self.live.contains_key(&id) && relay.limits.refuse_limit_0(ctx.wall);
+        self.close_sub_after(id, relay, ctx, |session, relay, ctx| match learns {
+            true => session.ask_again(id, relay, ctx),
+            false => {
+                session.fail_request(id, GapReason::Timeout, &RelayText::default(), relay, ctx);
+            }
         });
     }
 

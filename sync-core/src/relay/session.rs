@@ -9,7 +9,7 @@ use crate::agenda::Timer;
 use crate::command::Command;
 use crate::context::Context;
 use crate::id::{BatchId, ConnId, NegId, SubId, WalkId};
-use crate::item::Item;
+use crate::item::{GapReason, Item};
 use crate::plan::plan;
 use crate::relay::Relay;
 use crate::relay::batch::{Batch, Scope, Work};
@@ -36,7 +36,9 @@ pub(crate) enum Role {
 pub(crate) struct Sub {
     pub(crate) role: Role,
     pub(crate) received: u64,
-    pub(crate) settled: u64,
+    /// Of them, those that count as history: all but a live request's after its EOSE (FILT-3).
+    historic: u64,
+    settled: u64,
     pub(crate) eose: bool,
     /// Our CLOSE, or the relay's CLOSED: the slot is free.
     pub(crate) closed: bool,
@@ -44,6 +46,20 @@ pub(crate) struct Sub {
 }
 
 impl Sub {
+    pub(crate) fn new(role: Role, now: Instant) -> Self {
+        Self { role, received: 0, historic: 0, settled: 0, eose: false, closed: false, opened: now }
+    }
+
+    /// Historic events that are not settled.
+    fn unsettled(&self) -> u64 {
+        self.historic.saturating_sub(self.settled)
+    }
+
+    /// Whether what comes and is settled from here on is no history.
+    pub(crate) fn is_standing(&self) -> bool {
+        self.role == Role::Live && self.eose && self.unsettled() == 0
+    }
+
     /// Closed, and every event that it received is settled.
     fn is_over(&self) -> bool {
         self.closed && self.received == self.settled
@@ -75,6 +91,8 @@ pub(crate) struct Session {
     pub(crate) pass: Option<Pass>,
     /// The shell does not read this socket (CONN-7).
     pub(crate) stalled: bool,
+    /// Historic events of all subscriptions that are not settled (HIST-8).
+    unsettled: u64,
     /// The first NEG-OPEN of the connection has no answer yet: one bounded probe (H-21).
     pub(crate) probing: Option<NegId>,
 }
@@ -98,6 +116,7 @@ impl Session {
             holes: BTreeMap::new(),
             pass: None,
             stalled: false,
+            unsettled: 0,
             probing: None,
         }
     }
@@ -341,11 +360,18 @@ impl Session {
         let Some(sub) = self.subs.get_mut(&id) else { return false };
         sub.received += u64::from(tally.received);
         let (role, eose, closed) = (sub.role.clone(), sub.eose, sub.closed);
+        if role != Role::Live || !eose {
+            sub.historic += u64::from(tally.received);
+            self.unsettled += u64::from(tally.received);
+        }
         if !eose && !closed {
             let at = ctx.now + ctx.config.sync.eose_timeout;
             self.arm(Timer::Eose(id), at, relay, ctx);
         }
         match role {
+            Role::Live if tally.oversize > 0 => {
+                self.miss_live(id, GapReason::Oversize, relay, ctx);
+            }
             Role::Live => {}
             Role::Page { batch, job, number } => {
                 self.on_page_events(id, batch, job, number, tally);
@@ -368,8 +394,13 @@ impl Session {
     ) -> bool {
         let Some(id) = tally.sub else { return true };
         let Some(sub) = self.subs.get_mut(&id) else { return false };
+        let before = sub.unsettled();
         sub.settled += tally.total();
+        self.unsettled -= before - sub.unsettled();
         let (role, closed) = (sub.role.clone(), sub.closed);
+        if tally.failed > 0 && role == Role::Live {
+            self.miss_live(id, GapReason::StoreFailed, relay, ctx);
+        }
         if closed {
             self.retire(id, relay, ctx);
         }
@@ -377,6 +408,7 @@ impl Session {
         | Role::Recheck { batch, job }
         | Role::Ids { batch, job } = role
         {
+            self.on_gap_events(batch, tally.gap_events, relay, ctx);
             self.settle_job(batch, job, tally, relay, ctx);
         }
         self.run(relay, ctx);
@@ -385,23 +417,13 @@ impl Session {
 
     /// Events that history brought and that are not settled (HIST-8).
     pub(crate) fn unsettled(&self) -> u64 {
-        let jobs = self.batches.values().flat_map(|batch| &batch.jobs);
-        let jobs: u64 = jobs.map(|job| job.received.saturating_sub(job.settled)).sum();
-        let live: u64 = self
-            .live
-            .iter()
-            .filter_map(|(id, live)| {
-                let sub = self.subs.get(id)?;
-                let historic = if live.answered { live.historic } else { sub.received };
-                Some(historic.saturating_sub(sub.settled))
-            })
-            .sum();
-        jobs + live
+        self.unsettled
     }
 
     /// The wall time up to which live sync stands, for items that are live and proven.
     pub(crate) fn mark_live(&self, until: Timestamp, relay: &mut Relay, ctx: &mut Context<'_>) {
-        if self.unsettled() == 0 && !self.stalled {
+        let settled = |sub: &SubId| self.subs.get(sub).is_none_or(|s| s.received == s.settled);
+        if self.unsettled() == 0 && !self.stalled && self.live.keys().all(settled) {
             let changes = relay.coverage.mark_live(until, |item| {
                 self.done.contains(item) && self.is_live(item) && !self.holes.contains_key(item)
             });

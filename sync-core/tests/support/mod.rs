@@ -1,6 +1,6 @@
 //! A script of inputs for one core and the relay `wss://a.example`: what tests of the control
 //! plane share.
-#![allow(dead_code, missing_docs, reason = "each test file uses a part of it")]
+#![allow(dead_code, missing_docs, unreachable_pub, reason = "each test file uses a part of it")]
 
 use std::time::Duration;
 
