@@ -15,6 +15,8 @@ use crate::time::Instant;
 pub enum Timer {
     /// Collected facts become targets (DISC-6).
     DiscoveryWindow,
+    /// An id may be asked for that could not be before (ACPT-8).
+    Later,
     /// The live watermark of a relay is written (§2).
     LiveWrite,
     /// The next dial.

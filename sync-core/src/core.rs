@@ -2,6 +2,7 @@
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use nostr::types::Timestamp;
 
@@ -311,8 +312,13 @@ impl SyncCore {
 
     fn fire_facts(&mut self) {
         self.shared.agenda.cancel(None, Timer::DiscoveryWindow);
+        let wall = self.wall_now();
         let mut want = core::mem::take(&mut self.shared.want);
-        let deltas = want.fire(|url| self.resolve(url));
+        let deltas = want.fire(wall, |url| self.resolve(url));
+        if let Some(at) = want.next_later() {
+            let wait = Duration::from_secs(at.as_secs().saturating_sub(wall.as_secs()));
+            self.shared.agenda.arm(None, Timer::Later, self.now + wait);
+        }
         self.shared.want = want;
         self.apply(deltas, Reason::Discovered);
         // The second look of the double-check: passes that the window held may end now.

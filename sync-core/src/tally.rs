@@ -79,6 +79,9 @@ pub struct PageTally {
     pub new_up_to_known_oldest: u32,
     /// Known events of that second that this page did not repeat.
     pub missing_at_known_oldest: u32,
+    /// Known events of the second that is split that belong to this part, as far as their tags
+    /// were read, and are not in it.
+    pub missing_in_part: u32,
     /// Known events of the second that is split that no part of the split repeated so far.
     pub unrepeated: u32,
     /// Authors of the second, known ones and those of this page, when the whole page lies in one

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use nostr::event::EventId;
 use nostr::filter::Filter;
 use nostr::nips::nip01::Coordinate;
+use nostr::types::Timestamp;
 
 use crate::config::Config;
 use crate::id::{ConnId, RelayId};
@@ -69,6 +70,8 @@ pub struct Want {
     threads_of: BTreeMap<Coordinate, BTreeSet<EventId>>,
     ids: BTreeMap<EventId, BTreeSet<RelayId>>,
     ids_done: Vec<EventId>,
+    /// Ids that are not to be asked for yet (ACPT-8).
+    later: BTreeMap<(Timestamp, EventId), Vec<RelayUrl>>,
     needed: BTreeMap<RelayId, BTreeSet<Item>>,
     /// `needed`, the other way round.
     needed_from: BTreeMap<Item, BTreeSet<RelayId>>,
@@ -257,13 +260,33 @@ impl Want {
         self.window.iter().any(|collected| collected.pass == Some(conn))
     }
 
-    /// Fires the window: everything collected becomes wanted. `resolve` gives the id of a relay,
-    /// or `None` when it is refused.
-    pub fn fire(&mut self, mut resolve: impl FnMut(&RelayUrl) -> Option<RelayId>) -> Deltas {
+    /// The second from which the next id may be asked for that may not yet (ACPT-8).
+    pub fn next_later(&self) -> Option<Timestamp> {
+        self.later.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    /// Fires the window: everything collected becomes wanted, and the ids whose time has come.
+    /// `resolve` gives the id of a relay, or `None` when it is refused.
+    pub fn fire(
+        &mut self,
+        wall: Timestamp,
+        mut resolve: impl FnMut(&RelayUrl) -> Option<RelayId>,
+    ) -> Deltas {
         self.opened = None;
         let mut deltas = Deltas::new();
+        while let Some(entry) = self.later.first_entry().filter(|entry| entry.key().0 <= wall) {
+            let ((_, id), relays) = entry.remove_entry();
+            self.want_id(id, &relays, false, &mut resolve, &mut deltas);
+        }
         for collected in core::mem::take(&mut self.window) {
-            self.apply(collected.fact, collected.historic, &mut resolve, &mut deltas);
+            match collected.fact {
+                Fact::WantId { id, relays, not_before: Some(at) } if at > wall => {
+                    if self.later.len() < self.threads_max {
+                        self.later.insert((at, id), relays);
+                    }
+                }
+                fact => self.apply(fact, collected.historic, &mut resolve, &mut deltas),
+            }
         }
         deltas
     }
@@ -293,9 +316,7 @@ impl Want {
             }
             Fact::ThreadGone { id } => self.on_thread_gone(id, deltas),
             Fact::WantId { id, relays, not_before: _ } => {
-                let relays = relays.iter().filter_map(resolve).collect::<BTreeSet<_>>();
-                self.ids.entry(id).or_default().extend(relays);
-                self.settle_item(&Item::Id(id), historic, deltas);
+                self.want_id(id, &relays, historic, resolve, deltas);
             }
             Fact::Unproven { items } => {
                 for (relay, needed) in &self.needed {
@@ -312,6 +333,19 @@ impl Want {
             // Both are the core's and the filters' business, not the index's.
             Fact::Author { .. } | Fact::PolicyChanged { .. } => {}
         }
+    }
+
+    fn want_id(
+        &mut self,
+        id: EventId,
+        relays: &[RelayUrl],
+        historic: bool,
+        resolve: &mut impl FnMut(&RelayUrl) -> Option<RelayId>,
+        deltas: &mut Deltas,
+    ) {
+        let relays: BTreeSet<RelayId> = relays.iter().filter_map(resolve).collect();
+        self.ids.entry(id).or_default().extend(relays);
+        self.settle_item(&Item::Id(id), historic, deltas);
     }
 
     fn on_repo(

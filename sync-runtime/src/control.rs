@@ -145,7 +145,7 @@ fn next(known: &Explanation) -> String {
         Timer::Stable => "the connection counts as stable",
         Timer::Settle => "a slow pass is reported",
         Timer::Dial | Timer::Drain => "the socket must have answered",
-        Timer::DiscoveryWindow => "new targets are planned",
+        Timer::DiscoveryWindow | Timer::Later => "new targets are planned",
         Timer::LiveWait(_) | Timer::Eose(_) | Timer::Neg(_) => "a request must have been answered",
     };
     format!("{what} in {}s", known.next_in_ms / 1000)

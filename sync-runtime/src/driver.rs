@@ -16,7 +16,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::api::WallMs;
 use crate::clock::Clock;
-use crate::connection::{ConnCommand, ConnContext, ConnHandle, ConnObserver, NoObserver};
+use crate::connection::{ConnCommand, ConnContext, ConnHandle};
 use crate::ingest::LedgerWriter;
 use crate::observe::Registry;
 use crate::recorder::Recording;
@@ -166,7 +166,7 @@ impl Driver {
     }
 
     fn dial(&mut self, conn: ConnId, url: RelayUrl, trusted: bool) {
-        let observer: Arc<dyn ConnObserver> = Arc::new(NoObserver);
+        let observer = self.registry.connection(conn.relay);
         // An earlier connection of the relay is over: its handle ends with the new one.
         self.connections.retain(|old, _| old.relay != conn.relay);
         let handle = self.context.open(conn, url, trusted, observer);

@@ -44,6 +44,7 @@ use sync_core::ledger::LedgerChange;
 use sync_core::url::RelayUrl;
 use sync_core::wire::Envelope;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 pub use self::boot::boot;
 use self::flight::InFlight;
@@ -129,15 +130,14 @@ pub enum Submitted {
     Failed,
 }
 
-/// A running pipeline.
-///
-/// Its threads end after [`Ingest::stop`], the intake's as soon as every sender of arrivals is
-/// gone too.
+/// A running pipeline; it ends with [`Ingest::stop`].
 #[derive(Debug)]
 pub struct Ingest {
     arrivals: mpsc::Sender<Arrival>,
     work: WorkSender<Work>,
     flight: Arc<InFlight>,
+    stop: CancellationToken,
+    intake: JoinHandle<()>,
     writer: JoinHandle<()>,
 }
 
@@ -159,15 +159,18 @@ impl Ingest {
             flight: Arc::clone(&flight),
             observer: Arc::clone(&options.observer),
             work: work.clone(),
+            stop: CancellationToken::new(),
         };
+        let stop = intake.stop.clone();
+        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
         let writer = Writer::new(options, store, policy, inputs, pool, Arc::clone(&flight));
         let writer = std::thread::Builder::new()
             .name("ingest-writer".into())
             .spawn(move || writer.run(&queue))?;
-        std::thread::Builder::new()
+        let intake = std::thread::Builder::new()
             .name("ingest-intake".into())
-            .spawn(move || intake.run(received))?;
-        Ok(Self { arrivals, work, flight, writer })
+            .spawn(move || intake.run(&runtime, received))?;
+        Ok(Self { arrivals, work, flight, stop, intake, writer })
     }
 
     /// Where connections send what they receive; its capacity is the queue that makes them stop
@@ -208,12 +211,16 @@ impl Ingest {
     }
 
     /// Commits what is under way and ends; arrivals that still wait are asked for again by the next
-    /// process. Does not wait for space on a full disk.
+    /// process. Does not wait for space on a full disk. Blocks; the store is let go before it ends.
     pub fn stop(self) {
-        self.send(Work::Stop);
-        self.flight.close();
-        // A writer that panicked has been reported by the panic hook.
-        let _ = self.writer.join();
+        let Self { arrivals, work, flight, stop, intake, writer } = self;
+        drop(arrivals);
+        stop.cancel();
+        flight.close();
+        // A thread that panicked has been reported by the panic hook.
+        let _ = intake.join();
+        let _ = work.send(Work::Stop);
+        let _ = writer.join();
     }
 
     fn send(&self, work: Work) {

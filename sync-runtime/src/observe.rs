@@ -11,8 +11,10 @@ mod error;
 mod events;
 mod gather;
 mod histogram;
+pub mod history;
 mod journal;
 mod labels;
+mod meters;
 mod phase;
 mod process;
 mod relay;
@@ -26,6 +28,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
+use sync_core::admit::rejected::HotCounts;
 use sync_core::command::Source;
 use sync_core::id::RelayId;
 
@@ -188,24 +191,40 @@ impl Registry {
         self.0.totals.queue_dropped.add(queue as usize, count);
     }
 
-    /// A dependency came for a rejected event that was kept whole (`hot`), or as a row only.
-    pub fn rejected_invalidated(&self, class: RejectedClass, hot: bool, count: u64) {
+    /// What the tier of whole rejected events counts so far, of one class.
+    pub fn rejected_hot(&self, class: RejectedClass, counts: HotCounts) {
         let totals = &self.0.totals;
-        let tier = if hot { &totals.hot_hits } else { &totals.hot_misses };
-        tier.add(class as usize, count);
-        totals.invalidated.add(class as usize, count);
+        for (tier, count) in [
+            (&totals.hot_current, counts.current),
+            (&totals.hot_hits, counts.hits),
+            (&totals.hot_misses, counts.misses),
+            (&totals.hot_expired, counts.expired),
+            (&totals.invalidated, counts.invalidated),
+        ] {
+            tier.set(class as usize, count);
+        }
     }
 
-    /// Rejected events left a tier by time: whole events (`hot`), or rows.
-    pub fn rejected_expired(&self, class: RejectedClass, hot: bool, count: u64) {
-        let totals = &self.0.totals;
-        let tier = if hot { &totals.hot_expired } else { &totals.cold_expired };
-        tier.add(class as usize, count);
+    /// Rows of rejected events were removed by time.
+    pub fn rejected_cold_expired(&self, class: RejectedClass, count: u64) {
+        self.0.totals.cold_expired.add(class as usize, count);
+    }
+
+    /// Something failed that is of no relay.
+    pub fn error(&self, code: Code, at: WallMs) {
+        self.state().count_error(code, at);
+        let message = code.text().map_or("", |text| text.what).into();
+        let (error, code) = (code.kind().as_str().into(), code.0.into());
+        self.note(None, What::Error { code, error, message, count: 1 }, at);
     }
 
     /// A request to the HTTP interface was answered; `route` is of a closed list.
     pub fn request(&self, route: &'static str, code: u16) {
         self.0.totals.requests.add((route, code), 1);
+    }
+
+    pub(crate) fn history_flushed(&self, at: WallMs) {
+        self.0.totals.history_ms.set(0, at.0);
     }
 
     fn totals(&self) -> &Totals {

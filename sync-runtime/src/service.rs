@@ -176,7 +176,7 @@ impl Builder {
         let options = IngestOptions {
             relay: Arc::new(move |relay| names.relay(relay).map(|relay| relay.url().clone())),
             on_stored: self.on_stored,
-            observer: Arc::new(ingest::NoObserver),
+            observer: Arc::new(registry.clone()),
             ..IngestOptions::new(config.clone())
         };
         let ingest = Ingest::start(options, Arc::new(store.clone()), policy, inputs.clone())

@@ -195,6 +195,10 @@ pub struct Dropped {
 pub struct Swept {
     /// Rejections that were old enough (REJ-4).
     pub rejections: u64,
+    /// Announcements among them.
+    pub announcements: u64,
+    /// State events among them.
+    pub states: u64,
     /// Tombstones of ephemeral events.
     pub ephemeral: u64,
 }

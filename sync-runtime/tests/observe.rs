@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use nostr::types::Timestamp;
+use sync_core::admit::rejected::HotCounts;
 use sync_core::command::Source;
 use sync_core::event::{BatchResult, Event, NegFallback, PassResult, Trigger};
 use sync_core::id::{BatchId, RelayId, RowId};
@@ -131,7 +132,8 @@ fn busy() -> Bench {
     bench.registry.outcome(Some(&relay), Some(1617), Outcome::Duplicate);
     bench.registry.outcome(Some(&relay), Some(31_337), Outcome::Rejected);
     bench.registry.rejection(31_337, "not_accepted");
-    bench.registry.rejected_invalidated(RejectedClass::State, true, 1);
+    let hot = HotCounts { current: 4, hits: 1, ..HotCounts::default() };
+    bench.registry.rejected_hot(RejectedClass::State, hot);
     bench.registry.apply_stage(ApplyStage::Store, Duration::from_micros(64));
     bench
 }

@@ -4,3 +4,4 @@ pub mod events;
 pub mod faults;
 pub mod plane;
 pub mod relay;
+pub mod row;

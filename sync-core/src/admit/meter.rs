@@ -9,9 +9,10 @@
 
 mod live;
 mod page;
+mod tags;
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::mem;
 use core::time::Duration;
@@ -146,8 +147,8 @@ impl Meter {
     pub fn on_subscribe(&mut self, sub: SubId, filters: &[Filter], purpose: Purpose) {
         let page = match (purpose, filters.first()) {
             (Purpose::Page { walk, split, oldest, .. }, Some(filter)) => {
-                let page = Page::new(filter, split, oldest);
-                self.walk_asks(walk, &page, oldest.is_none());
+                let mut page = Page::new(filter, split, oldest);
+                self.walk_asks(walk, &mut page, oldest.is_none());
                 Some(Box::new(page))
             }
             (Purpose::Page { .. } | Purpose::Live | Purpose::Ids { .. }, _) => None,
@@ -158,7 +159,7 @@ impl Meter {
         self.subs.insert(sub, Sub { filters, purpose, eose, page, spent, over, tally });
     }
 
-    fn walk_asks(&mut self, walk: WalkId, page: &Page, begins: bool) {
+    fn walk_asks(&mut self, walk: WalkId, page: &mut Page, begins: bool) {
         self.asks += 1;
         if !self.walks.contains_key(&walk) && self.walks.len() >= Self::MAX_WALKS {
             let first = self.walks.iter().min_by_key(|(_, (asked, _))| *asked);
@@ -168,7 +169,7 @@ impl Meter {
         }
         let entry = self.walks.entry(walk).or_insert_with(|| (0, Seen::lost()));
         if begins {
-            entry.1 = Seen::default();
+            entry.1 = Seen::begin(page);
         }
         entry.0 = self.asks;
         entry.1.on_ask(page);
@@ -190,13 +191,14 @@ impl Meter {
         self.closed.push_back((sub, closed));
     }
 
-    /// An event came. `bytes` is the size of its frame.
+    /// An event came; `event` is its JSON as it was sent. Its tags are looked at only where they
+    /// decide whether a second is proven, and need not be readable.
     pub fn on_event(
         &mut self,
         now: Instant,
         sub: Option<SubId>,
         head: &EventHead,
-        bytes: u64,
+        event: &str,
     ) -> Judgement {
         self.pending = self.pending.saturating_add(1);
         let Some((sub, excused)) = sub.and_then(|sub| find(&mut self.subs, &mut self.closed, sub))
@@ -210,12 +212,12 @@ impl Meter {
             Purpose::Page { walk, .. } => self.walks.get(&walk).map(|(_, seen)| seen),
             Purpose::Live | Purpose::Ids { .. } => None,
         };
-        let repeated = sub.take(head, fits, bytes, self.req_events);
+        let repeated = sub.take(head, event, fits, self.req_events);
         let known = repeated || seen.is_some_and(|seen| seen.contains(head));
         if fits && sub.eose && sub.purpose == Purpose::Live {
             self.live.push(head.id);
         }
-        let mut breach = sub.spend(bytes, self.req_events, self.req_bytes);
+        let mut breach = sub.spend(event.len() as u64, self.req_events, self.req_bytes);
         if !fits && !excused {
             breach = self.count_foreign(now, 1).or(breach);
         }
@@ -356,26 +358,30 @@ impl Sub {
     /// Whether the event can match. Dates outside a page's range do not speak against an event:
     /// relays that ignore `since` or `until` are seen by their pages.
     fn fits(&self, head: &EventHead) -> bool {
-        let any_date = self.is_page();
+        let at = head.created_at;
+        let dated = |filter: &Filter| {
+            filter.since.is_none_or(|since| at >= since)
+                && filter.until.is_none_or(|until| at <= until)
+        };
+        let author = |authors: &BTreeSet<PublicKey>| {
+            head.author.is_none_or(|author| authors.contains(&author))
+        };
         self.filters.iter().any(|filter| {
-            (any_date || filter.since.is_none_or(|since| head.created_at >= since))
-                && (any_date || filter.until.is_none_or(|until| head.created_at <= until))
-                && filter.kinds.as_ref().is_none_or(|kinds| kinds.contains(&head.kind))
+            filter.kinds.as_ref().is_none_or(|kinds| kinds.contains(&head.kind))
                 && filter.ids.as_ref().is_none_or(|ids| ids.contains(&head.id))
-                && (filter.authors.as_ref()).is_none_or(|authors| {
-                    head.author.is_none_or(|author| authors.contains(&author))
-                })
+                && filter.authors.as_ref().is_none_or(author)
+                && (self.is_page() || dated(filter))
         })
     }
 
     /// Counts an event; says whether it came in this page before.
-    fn take(&mut self, head: &EventHead, fits: bool, bytes: u64, limit: u64) -> bool {
+    fn take(&mut self, head: &EventHead, event: &str, fits: bool, limit: u64) -> bool {
         let tally = &mut self.tally;
         tally.received = tally.received.saturating_add(1);
-        tally.bytes = tally.bytes.saturating_add(bytes);
+        tally.bytes = tally.bytes.saturating_add(event.len() as u64);
         tally.oldest = Some(tally.oldest.map_or(head.created_at, |at| at.min(head.created_at)));
         tally.newest = tally.newest.max(Some(head.created_at));
-        if matches!(self.purpose, Purpose::Ids { .. }) {
+        if fits && matches!(self.purpose, Purpose::Ids { .. }) {
             tally.ids.push(head.id);
         }
         if self.eose && self.is_page() {
@@ -383,7 +389,7 @@ impl Sub {
         }
         // Above its budget a page is closed, and measures nothing any more.
         let page = self.page.as_mut().filter(|_| self.spent.0 < limit);
-        page.is_some_and(|page| page.take(head, fits))
+        page.is_some_and(|page| page.take(head, event, fits))
     }
 
     /// Counts against the budget of the request (T5); what stands for what comes now has none.

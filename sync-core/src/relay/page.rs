@@ -164,6 +164,8 @@ pub struct Walk {
     empties: u32,
     redone: u32,
     confirms: u32,
+    /// The last page held frames that could not be read.
+    unread: Option<GapReason>,
     /// A page was at the bound.
     saw_bound: bool,
     /// Something new came above `s`.
@@ -209,6 +211,7 @@ impl Walk {
             empties: 0,
             redone: 0,
             confirms: 0,
+            unread: None,
             saw_bound: false,
             not_newest: false,
             short: false,
@@ -333,6 +336,12 @@ impl Walk {
 
     /// The pages are through. After a page at the bound the newest second is asked for once.
     fn finish(&mut self) -> Step {
+        // What could not be read may be older than all that could; a later page would show it.
+        if let (Some(reason), Some(known)) = (self.unread.take(), self.known)
+            && known > self.floor()
+        {
+            self.gap(self.floor(), known, reason);
+        }
         let told = |(_, reason): &(Range, GapReason)| {
             matches!(reason, GapReason::UntilIgnored | GapReason::EarlyEose)
         };

@@ -16,7 +16,7 @@ impl RelayMachine {
     /// A timer of this relay fired.
     pub(crate) fn on_timer(&mut self, timer: Timer, ctx: &mut Context<'_>) {
         match timer {
-            Timer::DiscoveryWindow => {}
+            Timer::DiscoveryWindow | Timer::Later => {}
             Timer::Retry => {
                 if matches!(self.phase, Phase::Waiting) {
                     self.dial(ctx);
@@ -74,6 +74,7 @@ impl RelayMachine {
             Timer::Eose(sub) => session.on_timeout(sub, relay, ctx),
             Timer::Neg(neg) => session.on_neg_timeout(neg, relay, ctx),
             Timer::DiscoveryWindow
+            | Timer::Later
             | Timer::LiveWrite
             | Timer::Retry
             | Timer::Dial

@@ -15,7 +15,12 @@ use proptest::prelude::*;
 
 use super::*;
 
-const EVENT: &str = r#"{"content":"a \"quoted\" ]} text","created_at":1700000000,"id":"aa00000000000000000000000000000000000000000000000000000000000001","kind":1621,"pubkey":"bb00000000000000000000000000000000000000000000000000000000000002","sig":"cc","tags":[[],["e","x"]]}"#;
+const EVENT: &str = concat!(
+    r#"{"content":"a \"quoted\" ]} text","created_at":1700000000,"#,
+    r#""id":"aa00000000000000000000000000000000000000000000000000000000000001","kind":1621,"#,
+    r#""pubkey":"bb00000000000000000000000000000000000000000000000000000000000002","#,
+    r#""sig":"cc","tags":[[],["e","x"]]}"#
+);
 
 /// A frame in one line: type, subscription, and what it carries.
 fn line(text: &str) -> String {

@@ -1,5 +1,8 @@
 //! What happened, entry by entry: the journal, the rings of a relay, and the event stream.
 
+use std::collections::BTreeMap;
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use sync_core::event::{PassResult, Trigger};
 use sync_core::id::RowId;
@@ -191,7 +194,7 @@ pub struct RelayDetail {
     pub relay: RelayView,
     /// Seconds in each state of its connection, by name.
     #[serde(default)]
-    pub time_in_state_s: std::collections::BTreeMap<String, Seconds>,
+    pub time_in_state_s: BTreeMap<String, Seconds>,
     /// Its last changes of state and health, the oldest first.
     #[serde(default)]
     pub transitions: Vec<Entry>,
@@ -223,4 +226,56 @@ pub struct Changes {
     pub relays: Vec<RelayView>,
     /// Relays that are no longer known.
     pub gone: Vec<RelayUrl>,
+}
+
+impl fmt::Display for What {
+    /// The entry in words.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Boot { version } => write!(f, "ngit-sync {version} began"),
+            Self::Phase { from, to, reason } => {
+                write!(f, "all: {} → {} ({reason})", from.as_str(), to.as_str())
+            }
+            Self::Tracked { .. } => f.write_str("relay is known"),
+            Self::Forgotten => f.write_str("relay is forgotten"),
+            Self::Transition { from, to, reason } => {
+                write!(f, "{} → {} ({reason})", from.as_str(), to.as_str())
+            }
+            Self::Health { from, to, reason } => {
+                write!(f, "{} → {} ({reason})", from.as_str(), to.as_str())
+            }
+            Self::Session { trigger, result: None, .. } => {
+                write!(f, "{} sync began", trigger_str(*trigger))
+            }
+            Self::Session { trigger, result: Some(result), took_s } => {
+                let took = took_s.unwrap_or_default().0;
+                let result = match result {
+                    PassResult::Ok => "ok",
+                    PassResult::Partial => "partial",
+                    PassResult::Cancelled => "cancelled",
+                };
+                write!(f, "{} sync: {result} after {took:.1} s", trigger_str(*trigger))
+            }
+            Self::Gap { row, open: false, .. } => write!(f, "gap {row} closed"),
+            Self::Gap { reason, detail, .. } if detail.is_empty() => write!(f, "missing: {reason}"),
+            Self::Gap { reason, detail, .. } => write!(f, "missing: {reason}: {detail}"),
+            Self::Error { code, message, count: 1, .. } => write!(f, "{code} {message}"),
+            Self::Error { code, message, count, .. } => {
+                write!(f, "{code} {message} ({count} times)")
+            }
+            Self::Notice { message } => f.write_str(message),
+            Self::Alert { name, firing: true, summary, .. } => write!(f, "{name} fires: {summary}"),
+            Self::Alert { name, summary, .. } => write!(f, "{name} ended: {summary}"),
+        }
+    }
+}
+
+fn trigger_str(trigger: Trigger) -> &'static str {
+    match trigger {
+        Trigger::Startup => "startup",
+        Trigger::Reconnect => "reconnect",
+        Trigger::Repository => "repository",
+        Trigger::Daily => "daily",
+        Trigger::Manual => "manual",
+    }
 }

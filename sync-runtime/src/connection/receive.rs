@@ -97,7 +97,7 @@ impl Connection {
             created_at: envelope.created_at,
             kind: envelope.kind,
         };
-        let judgement = self.meter.on_event(self.elapsed(), sub, &head, bytes as u64);
+        let judgement = self.meter.on_event(self.elapsed(), sub, &head, event.get());
         self.arm_flush();
         if let Some(sub) = sub {
             self.first_answer(sub);

@@ -33,6 +33,7 @@ struct Client {
     types: Option<Vec<String>>,
     position: Position,
     seen: BTreeMap<String, RelayView>,
+    totals: Option<Changes>,
     out: VecDeque<String>,
     tick: Interval,
     last: Instant,
@@ -60,6 +61,7 @@ impl Routes {
             types: types(request.uri().query()),
             position: self.registry().position(None),
             seen: BTreeMap::new(),
+            totals: None,
             out: VecDeque::from(["retry: 2000\n\n".to_owned()]),
             tick,
             last: Instant::now(),
@@ -99,7 +101,7 @@ impl Client {
     /// Queues a snapshot; a client that has it goes on after entry `seq`.
     async fn snapshot(&mut self, seq: u64) -> Result<(), Refusal> {
         let status = self.routes.recent_status().await?;
-        self.changes(&status);
+        self.changes(&status, false);
         if self.wants("snapshot") {
             self.push("snapshot", seq, &*status);
         }
@@ -152,21 +154,23 @@ impl Client {
     }
 
     async fn tick(&mut self) {
+        let silent = self.last.elapsed() >= HEARTBEAT;
         if self.wants("counters")
             && let Ok(status) = self.routes.recent_status().await
-            && let Some(changes) = self.changes(&status)
+            && let Some(changes) = self.changes(&status, silent)
         {
             self.push("counters", 0, &changes);
         }
-        if self.out.is_empty() && self.last.elapsed() >= HEARTBEAT {
+        if self.out.is_empty() && silent {
             self.out.push_back(": alive\n\n".into());
         }
     }
 
-    /// What differs from what this client was told last.
-    fn changes(&mut self, status: &Status) -> Option<Changes> {
+    /// What differs from what this client was told last; all of it counts as told. Nothing, unless
+    /// `anyway`, when there is no difference: a script cannot hear comments, so the heartbeat of a
+    /// client that wants changes is one.
+    fn changes(&mut self, status: &Status, anyway: bool) -> Option<Changes> {
         let mut changes = Changes {
-            at_ms: self.routes.registry().now(),
             phase: status.phase,
             counts: status.counts,
             events_synced: status.events_synced,
@@ -188,7 +192,11 @@ impl Client {
             }
             known
         });
-        (!changes.relays.is_empty() || !changes.gone.is_empty()).then_some(changes)
+        let totals = Changes { relays: Vec::new(), gone: Vec::new(), ..changes.clone() };
+        let same = self.totals.replace(totals.clone()) == Some(totals);
+        changes.at_ms = self.routes.registry().now();
+        let news = !same || !changes.relays.is_empty() || !changes.gone.is_empty();
+        (news || anyway).then_some(changes)
     }
 
     fn wants(&self, kind: &str) -> bool {

@@ -5,7 +5,9 @@ use std::sync::mpsc::Sender;
 use std::time::Instant;
 
 use nostr::event::EventId;
+use tokio::runtime::Runtime;
 use tokio::sync::mpsc::Receiver;
+use tokio_util::sync::CancellationToken;
 
 use super::flight::InFlight;
 use super::observer::{Observer, Stage};
@@ -22,16 +24,19 @@ pub(super) struct Intake {
     pub(super) flight: Arc<InFlight>,
     pub(super) observer: Arc<dyn Observer>,
     pub(super) work: Sender<Work>,
+    pub(super) stop: CancellationToken,
 }
 
 impl Intake {
     /// Arrivals of one batch.
     const BATCH: usize = 256;
 
-    pub(super) fn run(self, mut arrivals: Receiver<Arrival>) {
+    /// Until it is stopped, nobody can send any more, or the writer is gone.
+    pub(super) fn run(self, runtime: &Runtime, mut arrivals: Receiver<Arrival>) {
         loop {
             let mut batch = Vec::with_capacity(Self::BATCH);
-            if arrivals.blocking_recv_many(&mut batch, Self::BATCH) == 0 {
+            let more = self.stop.run_until_cancelled(arrivals.recv_many(&mut batch, Self::BATCH));
+            if runtime.block_on(more).is_none_or(|received| received == 0) {
                 return;
             }
             let bytes = batch.iter().map(|arrival| arrival.json.len() as u64).sum();

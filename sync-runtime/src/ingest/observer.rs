@@ -9,6 +9,8 @@ use sync_core::admit::rejected::{EventType, HotCounts, RejectReason};
 use sync_core::command::Source;
 use sync_core::id::RelayId;
 
+use crate::store::Swept;
+
 /// How an arrival ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EventOutcome {
@@ -138,9 +140,9 @@ pub trait Observer: Send + Sync {
         let _ = (class, counts);
     }
 
-    /// Rejections that a sweep removed by age (REJ-4).
-    fn cold_expired(&self, rows: u64) {
-        let _ = rows;
+    /// What a sweep removed by age (REJ-4).
+    fn cold_expired(&self, swept: &Swept) {
+        let _ = swept;
     }
 
     /// The counters of the policy, after a commit.

@@ -55,7 +55,7 @@ impl Rounds {
             self.cold = Some(now);
             let oldest = (options.wall)().as_secs().saturating_sub(config.cold.as_secs());
             let swept = store.sweep(Timestamp::from_secs(oldest));
-            result = result.and(swept.map(|s| options.observer.cold_expired(s.rejections)));
+            result = result.and(swept.map(|s| options.observer.cold_expired(&s)));
         }
         if let Err(error) = result {
             tracing::warn!(%error, "recurring work on the store failed");

@@ -112,6 +112,8 @@ impl Writer {
             due.into_iter().for_each(|input| self.tell(input));
         }
         self.commit();
+        // What a failed commit left of the ledger has one more chance.
+        self.commit();
         self.flight.close();
     }
 
@@ -235,7 +237,8 @@ impl Writer {
             if full && tries == 1 {
                 tracing::error!(%error, "nothing is taken in until there is space");
             }
-            if self.flight.is_closed() || (!full && tries >= Self::TRIES) {
+            let hopeless = if full { self.flight.is_closed() } else { tries >= Self::TRIES };
+            if hopeless {
                 return Err(error);
             }
             std::thread::sleep(Self::PAUSE);

@@ -155,6 +155,8 @@ families! {
     "ngit_sync_relay_errors_total" Counter ["relay" "type"] "Errors by relay";
     "ngit_sync_last_error_timestamp_seconds" Gauge ["type"]
         "When an error of the type last happened, Unix time";
+    "ngit_sync_snapshot_last_success_timestamp_seconds" Gauge []
+        "When history was last written, Unix time";
     "ngit_sync_stream_clients" Gauge [] "Clients that read the event stream";
     "ngit_sync_stream_dropped_total" Counter [] "Entries lost to clients that read too slowly";
     "ngit_sync_api_requests_total" Counter ["route" "code"] "Requests to the HTTP interface";

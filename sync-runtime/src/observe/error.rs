@@ -81,6 +81,7 @@ codes! {
     "E226" Protocol "a request used up its budget", "raise limits.req_events or req_bytes";
     "E231" Protocol "the relay named ids that it does not serve", "it is asked again";
     "E501" Database "the store could not take an event", "check the disk of the store";
+    "E502" Database "the disk of the store is full", "make room; nothing is lost meanwhile";
 }
 
 impl Code {

@@ -72,10 +72,14 @@ impl State {
     }
 
     fn error(&mut self, relay: &RelayObs, code: Code, at: WallMs) {
+        self.count_error(code, at);
+        relay.error(code.kind());
+    }
+
+    pub(crate) fn count_error(&mut self, code: Code, at: WallMs) {
         let kind = code.kind();
         *self.errors.entry((kind, code)).or_default() += 1;
         self.last_error_at.insert(kind, at);
-        relay.error(kind);
     }
 }
 

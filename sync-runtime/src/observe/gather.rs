@@ -298,6 +298,9 @@ fn event_rows(rows: &mut Rows, totals: &Totals) {
         let labels = [route.into(), code.to_string().into()];
         rows.count("ngit_sync_api_requests_total", labels, count);
     }
+    let [flushed] = totals.history_ms.read();
+    let at = Some(WallMs(flushed)).filter(|at| at.0 > 0);
+    rows.seconds("ngit_sync_snapshot_last_success_timestamp_seconds", [], at);
     rows.list("ngit_sync_queue_dropped_total", &Queue::LABELS, &totals.queue_dropped);
     rows.list("ngit_sync_label_overflow_total", &["relay"], &totals.overflow);
 }
@@ -322,6 +325,9 @@ fn latency_rows(rows: &mut Rows, totals: &Totals) {
 
 fn rejected_rows(rows: &mut Rows, totals: &Totals) {
     let labels = &RejectedClass::LABELS;
+    for (class, count) in labels.iter().zip(totals.hot_current.read()) {
+        rows.count("ngit_rejected_hot_cache_current", [(*class).into()], count);
+    }
     rows.list("ngit_rejected_hot_cache_hits_total", labels, &totals.hot_hits);
     rows.list("ngit_rejected_hot_cache_misses_total", labels, &totals.hot_misses);
     rows.list("ngit_rejected_hot_cache_expired_total", labels, &totals.hot_expired);

@@ -22,8 +22,8 @@ pub struct Sampled {
     pub queues: Vec<(Queue, u64, u64)>,
     /// Events that wait for the own relay.
     pub outbox: Option<u64>,
-    /// What is remembered of rejected events.
-    pub rejected: RejectedView,
+    /// Rows of rejected announcements and of rejected state events.
+    pub rejected_rows: [u64; 2],
 }
 
 impl Sampled {
@@ -81,12 +81,14 @@ impl Registry {
             rows.count("ngit_sync_queue_depth", [queue.as_str().into()], *depth);
             rows.count("ngit_sync_queue_capacity", [queue.as_str().into()], *capacity);
         }
-        let kept = &sampled.rejected;
-        let hot = [kept.hot_announcements, kept.hot_states];
-        let cold = [kept.cold_announcements, kept.cold_states];
-        for (at, class) in RejectedClass::LABELS.into_iter().enumerate() {
-            rows.count("ngit_rejected_hot_cache_current", [class.into()], hot[at]);
-            rows.count("ngit_rejected_cold_index_current", [class.into()], cold[at]);
+        for (class, count) in RejectedClass::LABELS.into_iter().zip(sampled.rejected_rows) {
+            rows.count("ngit_rejected_cold_index_current", [class.into()], count);
         }
+    }
+
+    pub(crate) fn rejected_view(&self) -> RejectedView {
+        let [hot_announcements, hot_states] = self.totals().hot_current.read();
+        let [cold_announcements, cold_states] = self.sampled().rejected_rows;
+        RejectedView { hot_announcements, hot_states, cold_announcements, cold_states }
     }
 }

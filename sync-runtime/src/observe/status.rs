@@ -54,7 +54,7 @@ impl Registry {
             last_event_ms: last_ms.filter(|ms| *ms > 0).map(WallMs),
             queues: sampled.queue_views(),
             outbox: sampled.outbox,
-            rejected: sampled.rejected,
+            rejected: self.rejected_view(),
             relays,
         }
     }

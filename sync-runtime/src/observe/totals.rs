@@ -24,6 +24,10 @@ impl<const N: usize> Counts<N> {
         self.0[at].fetch_add(count, Relaxed);
     }
 
+    pub(crate) fn set(&self, at: usize, value: u64) {
+        self.0[at].store(value, Relaxed);
+    }
+
     pub(crate) fn max(&self, at: usize, value: u64) {
         self.0[at].fetch_max(value, Relaxed);
     }
@@ -73,6 +77,7 @@ pub(crate) struct Totals {
     pub(crate) rejections: Pairs<(usize, &'static str)>,
     /// Versions of one address by place of kind.
     pub(crate) conflicts: Pairs<(usize, Resolution)>,
+    pub(crate) hot_current: Counts<{ RejectedClass::ALL.len() }>,
     pub(crate) hot_hits: Counts<{ RejectedClass::ALL.len() }>,
     pub(crate) hot_misses: Counts<{ RejectedClass::ALL.len() }>,
     pub(crate) hot_expired: Counts<{ RejectedClass::ALL.len() }>,
@@ -86,6 +91,8 @@ pub(crate) struct Totals {
     pub(crate) queue_dropped: Counts<{ Queue::ALL.len() }>,
     /// Requests to the API by route and status code.
     pub(crate) requests: Pairs<(&'static str, u16)>,
+    /// When history was last written, in milliseconds.
+    pub(crate) history_ms: Counts<1>,
     /// Relays that got no label.
     pub(crate) overflow: Counts<1>,
 }

@@ -3,6 +3,7 @@
 use heed::{RoTxn, RwTxn, WithoutTls};
 use nostr::event::EventId;
 use nostr::types::Timestamp;
+use sync_core::admit::rejected::EventType;
 
 use super::environment::Environment;
 use super::error::StoreError;
@@ -131,7 +132,14 @@ pub(super) fn sweep(
     let mut swept = Swept::default();
     for aged in oldest(&writer, older_than, usize::MAX)? {
         match forget_aged(&mut writer, aged)? {
-            Some(_) => swept.rejections += 1,
+            Some(row) => {
+                swept.rejections += 1;
+                match EventType::of(row.kind) {
+                    EventType::Announcement => swept.announcements += 1,
+                    EventType::State => swept.states += 1,
+                    EventType::Other => {}
+                }
+            }
             None => swept.ephemeral += 1,
         }
     }

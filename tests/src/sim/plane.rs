@@ -11,9 +11,7 @@ use nostr::types::Timestamp;
 use sync_core::admit::facts::Applied;
 use sync_core::admit::policy::{Policy, Verdict};
 use sync_core::admit::references::items;
-use sync_core::admit::rejected::{
-    Dependency, HotTier, RejectReason, Rejection, RejectionState, Waiting,
-};
+use sync_core::admit::rejected::{Dependency, HotTier, RejectReason, Waiting};
 use sync_core::config::Config;
 use sync_core::id::{ConnId, SubId};
 use sync_core::input::{Fact, FactSource, Input};
@@ -23,6 +21,7 @@ use sync_core::time::Instant;
 use sync_core::url::RelayUrl;
 
 use super::events::{Events, Inserted};
+use super::row::{Rejection, RejectionState};
 use crate::corpus::fake_signature;
 
 /// An event between socket and store.
@@ -284,7 +283,6 @@ impl Plane {
             depends_on: depends_on.clone(),
             revision: self.policy.revision(),
             state: RejectionState::Cold,
-            rejected_at: moment.wall,
         };
         if let Some(Dependency::Time(at)) = depends_on.first() {
             let relays = row.relays.clone();

@@ -26,8 +26,6 @@ use crate::sim::relay::{ToClient, ToRelay};
 const FLUSH_AFTER: Duration = Duration::from_millis(20);
 /// Events settled in one commit at most.
 const COMMIT: usize = 256;
-/// Bytes that an EVENT frame counts for.
-const FRAME_BYTES: u64 = 600;
 
 impl World {
     pub(super) fn execute(&mut self, command: Command) {
@@ -259,7 +257,7 @@ impl World {
             created_at: event.created_at,
             kind: event.kind,
         };
-        let judged = link.meter.on_event(now, Some(sub), &head, FRAME_BYTES);
+        let judged = link.meter.on_event(now, Some(sub), &head, &event.as_json());
         let flood = judged.breach == Some(Breach::Flood);
         if judged.verdict != Verdict::Unsolicited
             && let Some((_, filters)) = link.meter.subscription(sub)

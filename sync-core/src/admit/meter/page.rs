@@ -4,17 +4,18 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::ops::RangeInclusive;
 
-use nostr::event::EventId;
+use nostr::event::{EventId, Kind};
 use nostr::filter::Filter;
 use nostr::key::PublicKey;
 use nostr::types::Timestamp;
 
 use super::EventHead;
 use super::live::LiveIds;
+use super::tags::{Edge, TagBits};
 use crate::tally::PageTally;
 
 /// An event by the second it claims: overlaps are looked up by second.
-type Place = (Timestamp, EventId);
+pub(super) type Place = (Timestamp, EventId);
 
 fn second(at: Timestamp) -> RangeInclusive<Place> {
     (at, EventId::from_byte_array([0; 32]))..=(at, EventId::from_byte_array([0xff; 32]))
@@ -23,6 +24,7 @@ fn second(at: Timestamp) -> RangeInclusive<Place> {
 /// A page that is being received.
 #[derive(Debug)]
 pub(super) struct Page {
+    filter: Filter,
     split: Option<Timestamp>,
     /// The oldest second that the walk knew when it asked.
     oldest: Option<Timestamp>,
@@ -35,14 +37,35 @@ pub(super) struct Page {
     oversize: u32,
     above_until: u32,
     events: BTreeMap<Place, Copies>,
+    /// Bodies of the oldest second, where tags decide over the parts of a split.
+    edge: Option<Edge>,
 }
 
 /// One event of a page.
 #[derive(Debug)]
 struct Copies {
     frames: u32,
-    author: Option<PublicKey>,
+    known: Known,
     fits: bool,
+}
+
+/// What is remembered of an event beside its place.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    author: Option<PublicKey>,
+    kind: Kind,
+    /// See [`TagBits`]; `None` while its tags were not read.
+    bits: Option<u128>,
+}
+
+impl Known {
+    /// Whether the event belongs to a part of a split. What was not read belongs to none.
+    fn is_of(&self, part: &Filter, masks: &[u128]) -> bool {
+        self.bits.is_some_and(|bits| masks.iter().all(|mask| mask & bits != 0))
+            && part.kinds.as_ref().is_none_or(|kinds| kinds.contains(&self.kind))
+            && (part.authors.as_ref())
+                .is_none_or(|authors| self.author.is_none_or(|author| authors.contains(&author)))
+    }
 }
 
 impl Page {
@@ -56,6 +79,7 @@ impl Page {
         Self {
             split,
             oldest,
+            filter: filter.clone(),
             since: filter.since.unwrap_or(Timestamp::from_secs(0)),
             until: filter.until.unwrap_or(Timestamp::max()),
             atomic: filter.authors.is_none() && !long_kinds && !long_tags,
@@ -64,15 +88,20 @@ impl Page {
             oversize: 0,
             above_until: 0,
             events: BTreeMap::new(),
+            edge: None,
         }
     }
 
     /// Takes a frame in; says whether its event came in this page before.
-    pub(super) fn take(&mut self, head: &EventHead, fits: bool) -> bool {
+    pub(super) fn take(&mut self, head: &EventHead, event: &str, fits: bool) -> bool {
         self.frames += 1;
         self.above_until += u32::from(head.created_at > self.until);
         let place = (head.created_at, head.id);
-        let new = Copies { frames: 0, author: head.author, fits };
+        let known = Known { author: head.author, kind: head.kind, bits: None };
+        let new = Copies { frames: 0, known, fits };
+        if let Some(edge) = &mut self.edge {
+            edge.take(place, event);
+        }
         let copies = self.events.entry(place).or_insert(new);
         copies.frames += 1;
         copies.frames > 1
@@ -114,7 +143,9 @@ impl Page {
 /// second. Older pages are forgotten when the walk moves on.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    known: BTreeMap<Place, Option<PublicKey>>,
+    known: BTreeMap<Place, Known>,
+    /// The tag values of the walk's filter.
+    tags: TagBits,
     /// The oldest second that the walk knew when it asked last.
     oldest: Option<Timestamp>,
     newest: Option<Timestamp>,
@@ -127,6 +158,11 @@ pub(super) struct Seen {
 }
 
 impl Seen {
+    /// A walk that begins with this page.
+    pub(super) fn begin(page: &Page) -> Self {
+        Self { tags: TagBits::of(&page.filter), ..Self::default() }
+    }
+
     /// A walk that was seen before, of which nothing is known any more.
     pub(super) fn lost() -> Self {
         Self { lost: true, ..Self::default() }
@@ -137,7 +173,8 @@ impl Seen {
     }
 
     /// The walk asks for a page.
-    pub(super) fn on_ask(&mut self, page: &Page) {
+    pub(super) fn on_ask(&mut self, page: &mut Page) {
+        page.edge = self.tags.are_needed().then(Edge::default);
         if self.oldest != page.oldest {
             self.oldest = page.oldest;
             // One second more than can be asked for: an exclusive `until` names the next one.
@@ -157,8 +194,12 @@ impl Seen {
 
     /// Measures a whole page against what is known, and knows it from now on; `room` is how many
     /// events more may be remembered.
-    pub(super) fn on_page(&mut self, page: Page, live: &LiveIds, room: usize) -> PageTally {
+    pub(super) fn on_page(&mut self, mut page: Page, live: &LiveIds, room: usize) -> PageTally {
+        self.read_tags(&mut page);
         let mut tally = self.measure(&page, live);
+        if let Some(at) = page.split {
+            tally.missing_in_part = self.missing_in_part(&page, at);
+        }
         if let Some((at, unrepeated)) = self.split.as_mut().filter(|s| Some(s.0) == page.split) {
             for ((_, id), _) in page.of_second(*at) {
                 unrepeated.remove(id);
@@ -167,6 +208,26 @@ impl Seen {
         }
         self.remember(page, room);
         tally
+    }
+
+    fn read_tags(&self, page: &mut Page) {
+        if let Some(edge) = page.edge.take() {
+            for (place, body) in edge.bodies() {
+                if let Some(copies) = page.events.get_mut(&place) {
+                    copies.known.bits = self.tags.read(body);
+                }
+            }
+        } else if !self.tags.are_unknown() {
+            page.events.values_mut().for_each(|copies| copies.known.bits = Some(0));
+        }
+    }
+
+    fn missing_in_part(&self, page: &Page, at: Timestamp) -> u32 {
+        let masks = self.tags.masks(&page.filter);
+        let of_part = self.known.range(second(at)).filter(|(place, known)| {
+            known.is_of(&page.filter, &masks) && !page.events.contains_key(place)
+        });
+        count(of_part.count())
     }
 
     fn measure(&self, page: &Page, live: &LiveIds) -> PageTally {
@@ -224,9 +285,9 @@ impl Seen {
             return Vec::new();
         };
         let here = page.of_second(at).filter(|(_, copies)| copies.fits);
-        let here = here.filter_map(|(_, copies)| copies.author);
+        let here = here.filter_map(|(_, copies)| copies.known.author);
         let known = self.known.range(second(at)).filter(|_| page.split.is_none());
-        let known = known.filter_map(|(_, author)| *author);
+        let known = known.filter_map(|(_, known)| known.author);
         let all: BTreeSet<PublicKey> = here.chain(known).collect();
         all.into_iter().take(PageTally::MAX_AUTHORS).collect()
     }
@@ -234,27 +295,24 @@ impl Seen {
     fn remember(&mut self, page: Page, room: usize) {
         let edges = page.oldest_and_newest();
         let fitting = page.events.into_iter().filter(|(_, copies)| copies.fits);
-        let fitting = fitting.map(|(place, copies)| (place, copies.author));
+        let fitting = fitting.map(|(place, copies)| (place, copies.known));
         if let Some(at) = page.split {
-            // Of parts only the newest second is asked for again. Forgetting some of it can
-            // make a gap, never a proof.
-            if self.newest == Some(at) {
-                self.known.extend(fitting.filter(|((second, _), _)| *second == at).take(room));
-            }
+            // A split may bring far more than pages do: it leaves room for other walks.
+            self.known.extend(fitting.filter(|((second, _), _)| *second == at).take(room / 2));
             return;
         }
         if let Some((_, newest)) = edges {
             self.last_newest = Some(newest);
         }
         let mut left = room;
-        for (place, author) in fitting {
+        for (place, known) in fitting {
             self.newest = self.newest.max(Some(place.0));
             if left == 0 {
                 self.lost = true;
                 self.known.clear();
                 return;
             }
-            left -= usize::from(self.known.insert(place, author).is_none());
+            left -= usize::from(self.known.insert(place, known).is_none());
         }
     }
 }

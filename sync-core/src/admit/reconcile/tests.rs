@@ -334,7 +334,8 @@ proptest! {
 
     #[test]
     fn no_reply_makes_a_session_panic_or_last_for_ever(
-        (ours, theirs) in sets(), changes in prop::collection::vec((any::<u16>(), any::<u8>()), 0..6),
+        (ours, theirs) in sets(),
+        changes in prop::collection::vec((any::<u16>(), any::<u8>()), 0..6),
         noise in prop::collection::vec(any::<u8>(), 0..60),
     ) {
         let limits = NegLimits { rounds: 50, ..WIDE };

@@ -133,6 +133,11 @@ impl Walk {
         }
         let below = page.oldest.is_some_and(|oldest| oldest < Timestamp::from_secs(second));
         let frames = page.readable();
+        let cut = frames >= learned.bound_of(self.shape, &self.config);
+        if split.exact && page.missing_in_part > 0 && !cut {
+            split.exact = false;
+            self.gap(second, second, GapReason::Unproven);
+        }
         self.absorb(page, learned);
         let bound = learned.bound_of(self.shape, &self.config);
         let whole = frames < bound || below || hints.finish;

@@ -52,8 +52,10 @@ impl Walk {
             self.gap(self.floor(), top, GapReason::Unproven);
             return self.finish();
         }
-        match page_fault(page) {
+        self.unread = page_fault(page);
+        match self.unread {
             Some(GapReason::UntilIgnored) => {
+                self.unread = None;
                 self.gap(self.floor(), top, GapReason::UntilIgnored);
                 self.absorb(page, learned);
                 return self.finish();
