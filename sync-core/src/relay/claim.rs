@@ -28,14 +28,16 @@ impl Session {
         let until = batch.live_since.min(batch.as_of);
         let nothing =
             missing.iter().any(|m| m.range.since.as_secs() == 0 && m.range.until >= until);
-        if !nothing && batch.layer != Layer::Id {
+        let probe = ctx.is_probe();
+        if !nothing && batch.layer != Layer::Id && !probe {
             relay.claim(&batch, until, ctx);
+        }
+        if !nothing || batch.layer == Layer::Id {
             self.done.extend(batch.work.items.iter().cloned());
         }
-        if batch.layer == Layer::Id {
-            self.done.extend(batch.work.items.iter().cloned());
+        if !probe {
+            relay.record_missing(&batch, &missing, ctx);
         }
-        relay.record_missing(&batch, &missing, ctx);
         let result = match (missing.is_empty(), nothing) {
             (true, _) => BatchResult::Ok,
             (false, false) => BatchResult::Partial,
@@ -101,6 +103,9 @@ impl Relay {
     /// A batch was cut by the end of its connection. When each of its walks finished some pages,
     /// they stand: the cohort is claimed with a gap below them (HIST-6).
     pub(crate) fn keep_cut(&mut self, batch: &Batch, ctx: &mut Context<'_>) {
+        if ctx.is_probe() {
+            return; // it proves nothing
+        }
         let mut lowest = None;
         for job in &batch.jobs {
             let whole = job.stage == Stage::Done && job.is_settled() && job.missing.is_empty();
