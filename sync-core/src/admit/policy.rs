@@ -21,7 +21,7 @@ use crate::admit::maintainers::{Maintainers, Shift};
 use crate::admit::references::{
     Reference, announcement_address, identifier, references, state_address,
 };
-use crate::admit::rejected::{Dependency, RejectReason};
+use crate::admit::rejected::{Dependency, RejectReason, Rejection};
 pub use crate::admit::rules::PolicyError;
 use crate::admit::rules::{Ground, Rules};
 use crate::config::{Config, Span};
@@ -38,7 +38,7 @@ pub enum Verdict {
     Reject {
         /// Why.
         reason: RejectReason,
-        /// What would change that; any one suffices, at most [`Dependency::MAX`].
+        /// What would change that; any one suffices, at most [`Rejection::MAX_DEPENDENCIES`].
         depends_on: Vec<Dependency>,
     },
 }
@@ -250,7 +250,7 @@ impl Policy {
         let depends_on = references.iter().map(Reference::dependency);
         Verdict::Reject {
             reason: RejectReason::NoReference,
-            depends_on: depends_on.take(Dependency::MAX).collect(),
+            depends_on: depends_on.take(Rejection::MAX_DEPENDENCIES).collect(),
         }
     }
 

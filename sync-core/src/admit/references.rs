@@ -9,7 +9,7 @@ use nostr::key::PublicKey;
 use nostr::nips::nip01::Coordinate;
 
 use crate::admit::kinds;
-use crate::admit::rejected::Dependency;
+use crate::admit::rejected::{Dependency, Rejection};
 use crate::item::Item;
 
 /// One reference.
@@ -95,9 +95,6 @@ pub fn identifier(tags: &Tags) -> Option<&str> {
     tags.iter().find(|tag| tag.kind() == "d")?.content()
 }
 
-/// Items of one rejected event (REJ-1).
-const ITEMS_MAX: usize = 64;
-
 /// The items an event may be served for, for the row that remembers its rejection.
 pub fn items(event: &Event) -> Vec<Item> {
     let mut items = Vec::new();
@@ -111,7 +108,7 @@ pub fn items(event: &Event) -> Vec<Item> {
         items.push(Item::Repo(announcement_address(event.pubkey, identifier)));
     }
     for reference in references(&event.tags) {
-        if items.len() >= ITEMS_MAX {
+        if items.len() >= Rejection::MAX_ITEMS {
             break;
         }
         items.push(match reference {

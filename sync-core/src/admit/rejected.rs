@@ -1,10 +1,12 @@
-//! Why events are rejected and what they wait for (spec §10), and the hot tier that keeps them
-//! whole for a short while. The cold rows live in the store.
+//! What is remembered of rejected events (spec §10): rows, what they wait for, and the hot tier
+//! that keeps whole events for a short while. The cold rows live in the store.
 
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::ToString;
 use alloc::vec::Vec;
 
 use nostr::event::{EventId, Kind};
+use nostr::filter::{Filter, SingleLetterTag};
 use nostr::key::PublicKey;
 use nostr::nips::nip01::Coordinate;
 use nostr::types::Timestamp;
@@ -12,7 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::admit::kinds;
 use crate::config::RejectedConfig;
+use crate::item::Item;
 use crate::time::Instant;
+use crate::url::RelayUrl;
 
 /// Why an event was rejected: a label in metrics, a code in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -121,9 +125,80 @@ pub enum Dependency {
     Time(Timestamp),
 }
 
-impl Dependency {
-    /// Dependencies of one rejected event (REJ-1).
-    pub const MAX: usize = 32;
+/// Whether a row still keeps its event away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RejectionState {
+    /// A tombstone: in have-sets, dropped on arrival.
+    Cold,
+    /// A dependency was satisfied (REJ-3): asked for by id, no tombstone.
+    Wanted,
+}
+
+/// What is remembered of one rejected event (REJ-1); written in the commit that settles it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rejection {
+    /// The event.
+    pub id: EventId,
+    /// Its author.
+    pub pubkey: PublicKey,
+    /// Its `created_at`.
+    pub created_at: Timestamp,
+    /// Its kind.
+    pub kind: Kind,
+    /// The items it may be served for, at most [`Rejection::MAX_ITEMS`].
+    pub items: Vec<Item>,
+    /// The first relays that served it, at most [`Rejection::MAX_RELAYS`].
+    pub relays: Vec<RelayUrl>,
+    /// Why.
+    pub reason: RejectReason,
+    /// What it waits for, at most [`Rejection::MAX_DEPENDENCIES`].
+    pub depends_on: Vec<Dependency>,
+    /// The policy revision that judged it.
+    pub revision: u64,
+    /// Whether it still stands.
+    pub state: RejectionState,
+    /// When it was rejected, wall time.
+    pub rejected_at: Timestamp,
+}
+
+impl Rejection {
+    /// Relays of a row.
+    pub const MAX_RELAYS: usize = 4;
+    /// Dependencies of a row.
+    pub const MAX_DEPENDENCIES: usize = 32;
+    /// Items of a row.
+    pub const MAX_ITEMS: usize = 64;
+
+    /// Whether it keeps its event away: it stands, by this policy, and the time it waits for has
+    /// not come.
+    pub fn is_tombstone(&self, now: Timestamp, revision: u64) -> bool {
+        self.state == RejectionState::Cold
+            && self.revision == revision
+            && !self.depends_on.iter().any(|d| matches!(d, Dependency::Time(at) if *at <= now))
+    }
+
+    /// Whether the event may match `filter`. Tags are known by the row's items only, so it errs
+    /// towards `true`: a tombstone too many in a have-set costs bytes, one too few a download.
+    pub fn may_match(&self, filter: &Filter) -> bool {
+        filter.ids.as_ref().is_none_or(|ids| ids.is_empty() || ids.contains(&self.id))
+            && filter.authors.as_ref().is_none_or(|a| a.is_empty() || a.contains(&self.pubkey))
+            && filter.kinds.as_ref().is_none_or(|k| k.is_empty() || k.contains(&self.kind))
+            && filter.since.is_none_or(|since| self.created_at >= since)
+            && filter.until.is_none_or(|until| self.created_at <= until)
+            && filter.generic_tags.iter().all(|(letter, values)| self.may_tag(*letter, values))
+    }
+
+    fn may_tag(&self, letter: SingleLetterTag, values: &BTreeSet<alloc::string::String>) -> bool {
+        self.items.iter().any(|item| match (item, letter.as_char()) {
+            (Item::Repo(repo), 'a' | 'A') => values.contains(&repo.to_string()),
+            (Item::Repo(repo), 'd') => values.contains(&repo.identifier),
+            (Item::Thread(id), 'e' | 'E') => values.contains(&id.to_hex()),
+            (Item::Repo(repo), 'q') => values.contains(&repo.to_string()),
+            (Item::Thread(id), 'q') => values.contains(&id.to_hex()),
+            _ => false,
+        })
+    }
 }
 
 /// The two classes that the metrics of rejections know, and the rest.
