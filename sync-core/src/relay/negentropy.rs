@@ -16,7 +16,7 @@ use crate::input::NegOutcome;
 use crate::item::{GapReason, Range, RelayText};
 use crate::ledger::Method;
 use crate::relay::Relay;
-use crate::relay::batch::{Job, Missing, Stage};
+use crate::relay::batch::{Job, Missing, Need, Stage};
 use crate::relay::session::{Role, Session};
 
 /// Rounds of requests for ids that a relay named (HIST-3).
@@ -47,8 +47,7 @@ impl Job {
     }
 
     fn need_ids(&mut self, ids: Vec<EventId>) {
-        self.need.open = ids.iter().copied().collect();
-        self.need.queue = ids;
+        self.need = Need { open: ids.iter().copied().collect(), queue: ids, ..Need::default() };
         self.stage = Stage::Fetching;
     }
 }
@@ -149,7 +148,7 @@ impl Session {
                 if let Some(state) = self.job(batch, job) {
                     state.method = Method::Negentropy;
                     match need.is_empty() {
-                        true => state.stage = Stage::Done,
+                        true => state.prove_reconciled(),
                         false => state.need_ids(need.to_vec()),
                     }
                 }
@@ -158,6 +157,10 @@ impl Session {
             NegOutcome::Split(ranges) => {
                 self.learn_spoken(relay, ctx);
                 self.split_job(batch, job, ranges);
+                // Windows leave out what was settled before the split: its ids are needed.
+                if let Some(state) = self.job(batch, job).filter(|_| !need.is_empty()) {
+                    state.need_ids(need.to_vec());
+                }
                 self.after_job(batch, job, relay, ctx);
             }
             NegOutcome::Truncated => self.give_up(batch, job, NegFallback::Truncated, relay, ctx),
@@ -183,7 +186,7 @@ impl Session {
     fn split_job(&mut self, batch: BatchId, job: usize, ranges: &[Range]) {
         let Some(batch) = self.batches.get_mut(&batch) else { return };
         let halvings = batch.jobs[job].halvings + 1;
-        batch.jobs[job].stage = Stage::Done;
+        batch.jobs[job].prove_reconciled();
         batch.jobs[job].method = Method::Negentropy;
         let filter = batch.jobs[job].filter.clone();
         for range in ranges {
@@ -327,7 +330,10 @@ impl Session {
             return;
         }
         if need.open.is_empty() {
-            state.stage = Stage::Done;
+            match state.method {
+                Method::Negentropy => state.prove_reconciled(),
+                Method::Pages | Method::Ids => state.stage = Stage::Done,
+            }
             return;
         }
         need.round += 1;
