@@ -190,7 +190,11 @@ impl Want {
                     .flat_map(|repo| repo.listed.union(&self.bootstrap).copied())
                     .collect()
             }
-            Item::Id(id) => self.ids.get(id).cloned().unwrap_or_default(),
+            // A repository's relays are those it lists and every configured one.
+            Item::Id(id) => match self.ids.get(id) {
+                Some(relays) => relays.union(&self.bootstrap).copied().collect(),
+                None => BTreeSet::new(),
+            },
         }
     }
 
@@ -343,8 +347,10 @@ impl Want {
         resolve: &mut impl FnMut(&RelayUrl) -> Option<RelayId>,
         deltas: &mut Deltas,
     ) {
-        let relays: BTreeSet<RelayId> = relays.iter().filter_map(resolve).collect();
-        self.ids.entry(id).or_default().extend(relays);
+        let entry = self.ids.entry(id).or_default();
+        if self.discover {
+            entry.extend(relays.iter().filter_map(resolve));
+        }
         self.settle_item(&Item::Id(id), historic, deltas);
     }
 
