@@ -59,13 +59,14 @@ use nostr::filter::Filter;
 use nostr::key::PublicKey;
 use nostr::nips::nip01::Coordinate;
 use nostr::types::Timestamp;
+pub use sync_core::admit::rejected::{Dependency, RejectReason, Rejection, RejectionState};
 use sync_core::item::{Item, Range};
 use sync_core::ledger::{LedgerChange, LedgerRow};
 use sync_core::url::RelayUrl;
 
 use self::environment::Environment;
 pub use self::error::StoreError;
-pub use self::outcome::{Dependency, Gone, NewRejection, Rejection, RejectionState};
+pub use self::outcome::{Gone, NewRejection};
 
 /// How a store is opened.
 #[derive(Clone, Debug)]

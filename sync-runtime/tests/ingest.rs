@@ -123,7 +123,7 @@ fn nothing_is_remembered_of_a_forgery() {
     bench.settle();
     assert_eq!((bench.tally(1).invalid, bench.tally(1).duplicate), (1, 1));
     let row = bench.store.rejection(rejected.id).expect("a row").expect("it is there");
-    assert_eq!(row.reason, "no_reference");
+    assert_eq!(row.reason, RejectReason::NoReference);
     assert_eq!(row.relays, [RelayUrl::parse("wss://r2.example").expect("a relay")]);
     bench.stop();
 }

@@ -15,7 +15,7 @@ use sync_core::ledger::{Cohort, Gap, LedgerChange, LedgerRow, Method, RelayRow};
 use sync_core::url::RelayUrl;
 use sync_runtime::store::{
     Commit, Dependency, Dropped, EventStore, Gone, Known, NewEvent, NewRejection, Outcome,
-    RejectionState, Store, StoreOptions, TagIndex,
+    RejectReason, RejectionState, Store, StoreOptions, TagIndex,
 };
 
 use store_support::*;
@@ -29,7 +29,7 @@ fn url(text: &str) -> RelayUrl {
 fn rejection(event: &Arc<Event>, depends_on: Vec<Dependency>) -> NewRejection {
     NewRejection {
         event: event.clone(),
-        reason: "no_repository".into(),
+        reason: RejectReason::NoReference,
         depends_on,
         items: vec![Item::Layer1],
         relays: vec![url("wss://a/")],

@@ -3,12 +3,12 @@
 use heed::{RoTxn, RwTxn, WithoutTls};
 use nostr::event::EventId;
 use nostr::types::Timestamp;
-use sync_core::admit::rejected::EventType;
+use sync_core::admit::rejected::{Dependency, EventType, Rejection};
 
 use super::environment::Environment;
 use super::error::StoreError;
 use super::key::{Seq, closed, number, queue_key};
-use super::outcome::{Dependency, Detail, Entry, Gone, NewRejection, Rejection, Row, State};
+use super::outcome::{Detail, Entry, Gone, NewRejection, Row, State, dependency_key, times_up_to};
 use super::tables::Tables;
 use super::write::{Writer, waiting_key};
 use super::{Dropped, Swept};
@@ -218,8 +218,8 @@ fn waiting(
     most: usize,
 ) -> Result<Vec<Seq>, StoreError> {
     let (from, to) = match on {
-        Dependency::Time(at) => Dependency::times_up_to(*at),
-        on => (on.key(), on.key()),
+        Dependency::Time(at) => times_up_to(*at),
+        on => (dependency_key(on), dependency_key(on)),
     };
     let (from, to) = (waiting_key(&from, 0), waiting_key(&to, Seq::MAX));
     let rows = tables.waiting.range(txn, &closed(&from, &to))?.take(most);

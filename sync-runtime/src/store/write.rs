@@ -14,7 +14,7 @@ use super::key::{
     AuthorKey, Envelope, KindKey, Seq, TagHash, TagKey, address_of, closed, expiration, identifier,
     letter, number, queue_key,
 };
-use super::outcome::{Detail, Entry, Gone, Row, State};
+use super::outcome::{Detail, Entry, Gone, Row, State, dependency_key};
 use super::record::Body;
 use super::tables::{Fixed, Postings, Table, Tables};
 use super::{NewEvent, Removed};
@@ -137,7 +137,7 @@ impl<'a, 'e> Writer<'a, 'e> {
         let entry = self.bury(event, Gone::Rejected, Some(detail))?;
         self.ids.push((event.id.to_bytes(), entry.bytes()));
         for on in &detail.depends_on {
-            self.tables.waiting.put(self.txn, &waiting_key(&on.key(), entry.seq), &[])?;
+            self.tables.waiting.put(self.txn, &waiting_key(&dependency_key(on), entry.seq), &[])?;
         }
         Ok(())
     }
@@ -250,7 +250,7 @@ impl<'a, 'e> Writer<'a, 'e> {
         }
         if let Some(detail) = row.detail()? {
             for on in &detail.depends_on {
-                waiting.delete(self.txn, &waiting_key(&on.key(), seq))?;
+                waiting.delete(self.txn, &waiting_key(&dependency_key(on), seq))?;
             }
             aged.delete(self.txn, &queue_key(detail.rejected_at.as_secs(), seq))?;
         }
