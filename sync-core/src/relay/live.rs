@@ -136,6 +136,7 @@ impl Session {
         }
         let merged = self.fitting(&[], ctx);
         if merged.len() > 1 {
+            ctx.emit(Event::Consolidated { relay: relay.id, requests: merged.len() as u32 });
             return self.merge_live(merged, relay, ctx);
         }
         if crowded && self.live_count() + 1 > budget {
@@ -149,7 +150,6 @@ impl Session {
     }
 
     fn merge_live(&mut self, merged: Vec<SubId>, relay: &mut Relay, ctx: &mut Context<'_>) {
-        ctx.emit(Event::Consolidated { relay: relay.id, requests: merged.len() as u32 });
         if self.has_slot(relay) {
             return self.subscribe_live(Vec::new(), merged, relay, ctx);
         }
