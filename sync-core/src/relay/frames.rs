@@ -62,8 +62,9 @@ impl Session {
                     self.ask_again(id, relay, ctx);
                     self.cool_down(text, relay, ctx);
                 }
-                Meaning::Reshape if self.is_live_sub(id) && !relay.limits.live_by_since => {
-                    relay.limits.live_by_since = true;
+                Meaning::Reshape
+                    if self.is_live_sub(id) && relay.limits.refuse_limit_0(ctx.wall) =>
+                {
                     self.ask_again(id, relay, ctx);
                 }
                 meaning @ (Meaning::Reshape

@@ -61,6 +61,12 @@ impl Limits {
         self.learned_at = Some(wall);
     }
 
+    /// The relay refuses or ignores `limit: 0` (FILT-3): whether that is new.
+    pub fn refuse_limit_0(&mut self, wall: Timestamp) -> bool {
+        self.learned_at.get_or_insert(wall);
+        !core::mem::replace(&mut self.live_by_since, true)
+    }
+
     /// Hints of NIP-11: lower the ceiling, never raise it.
     pub fn on_info(&mut self, info: &InfoLimits) {
         if let Some(max) = info.max_subscriptions.filter(|max| *max > 0) {

@@ -7,7 +7,7 @@ use nostr::types::Timestamp;
 use crate::agenda::Timer;
 use crate::context::Context;
 use crate::input::{CloseReason, DialError, DialErrorKind};
-use crate::item::{Range, RelayText};
+use crate::item::RelayText;
 use crate::relay::batch::Scope;
 use crate::relay::{Phase, RelayMachine};
 use crate::status::Reason;
@@ -59,8 +59,7 @@ impl RelayMachine {
             Timer::Audit => {
                 let window = ctx.config.sync.audit_window.as_secs();
                 let since = Timestamp::from_secs(ctx.wall.as_secs().saturating_sub(window));
-                let range = Range { since, until: ctx.top() };
-                session.maintain_all(Scope::Range(range), relay, ctx);
+                session.maintain_all(Scope::Since(since), relay, ctx);
                 let at = ctx.now + ctx.config.sync.audit_interval;
                 ctx.shared.agenda.arm(Some(relay.id), Timer::Audit, at);
             }
