@@ -66,6 +66,15 @@ impl Sub {
     }
 }
 
+/// A negentropy session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Neg {
+    pub(crate) batch: BatchId,
+    pub(crate) job: usize,
+    /// The relay took part in a round.
+    pub(crate) answered: bool,
+}
+
 /// A connection that is open.
 #[derive(Clone, Debug)]
 pub(crate) struct Session {
@@ -74,7 +83,7 @@ pub(crate) struct Session {
     next_id: u32,
     next_walk: u32,
     pub(crate) subs: BTreeMap<SubId, Sub>,
-    pub(crate) negs: BTreeMap<NegId, (BatchId, usize)>,
+    pub(crate) negs: BTreeMap<NegId, Neg>,
     pub(crate) live: BTreeMap<SubId, Live>,
     pub(crate) live_of: BTreeMap<Item, SubId>,
     /// Work whose live request has no slot yet.
@@ -95,6 +104,8 @@ pub(crate) struct Session {
     unsettled: u64,
     /// The first NEG-OPEN of the connection has no answer yet: one bounded probe (H-21).
     pub(crate) probing: Option<NegId>,
+    /// A challenge was answered: the next OK may let us in (TALK-4).
+    pub(crate) challenged: bool,
 }
 
 impl Session {
@@ -118,6 +129,7 @@ impl Session {
             stalled: false,
             unsettled: 0,
             probing: None,
+            challenged: false,
         }
     }
 

@@ -1,6 +1,5 @@
 //! What each timer of a relay does when it fires (T3: once, with the real `now`).
 
-use alloc::vec::Vec;
 
 use nostr::types::Timestamp;
 
@@ -104,11 +103,7 @@ impl RelayMachine {
         let Some((session, relay)) = self.session() else { return };
         session.begin_pass(trigger, relay, ctx);
         session.done.clear();
-        let rows: Vec<_> = relay.coverage.gaps().map(|(row, _)| row).collect();
-        for row in rows {
-            let wall = ctx.wall;
-            let _ = relay.coverage.update_gap(row, |gap| gap.retry_at = wall);
-        }
+        relay.hasten(|_| true, ctx);
         session.replan_full(relay, ctx);
     }
 }
