@@ -78,6 +78,9 @@ impl SyncCore {
     /// next call; what the configuration alone brings comes with the first one.
     pub fn handle(&mut self, now: Instant, input: Input) {
         self.now = self.now.max(now);
+        if self.ended {
+            return; // L5
+        }
         self.fire_due();
         self.on_input(input);
         self.fire_window();
@@ -242,7 +245,10 @@ impl SyncCore {
         };
         for fact in facts {
             if let Fact::PolicyChanged { .. } = fact {
-                self.resync_all(Trigger::Manual);
+                for relay in 0..self.relays.len() {
+                    let relay = RelayId(relay as u32);
+                    self.with(relay, |machine, ctx| machine.on_policy_changed(ctx));
+                }
             }
             self.shared.want.collect(fact, pass, historic, self.now);
         }

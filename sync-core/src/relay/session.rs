@@ -98,6 +98,8 @@ pub(crate) struct Session {
     /// Items whose live request did not stand since this second, until that is reconciled.
     pub(crate) holes: BTreeMap<Item, Timestamp>,
     pub(crate) pass: Option<Pass>,
+    /// The connection is a fresh start (CONN-4), and its first pass has not finished.
+    pub(crate) fresh: bool,
     /// The shell does not read this socket (CONN-7).
     pub(crate) stalled: bool,
     /// Historic events of all subscriptions that are not settled (HIST-8).
@@ -126,6 +128,7 @@ impl Session {
             again: BTreeMap::new(),
             holes: BTreeMap::new(),
             pass: None,
+            fresh: false,
             stalled: false,
             unsettled: 0,
             probing: None,
@@ -163,8 +166,9 @@ impl Session {
             |item| relay.coverage.row_of(item),
             values,
         );
+        let scope = if relay.resync_due { Scope::Full } else { Scope::Auto };
         for group in groups {
-            self.enqueue(Work { items: group.items, scope: Scope::Auto, pass, gap: None });
+            self.enqueue(Work { items: group.items, scope, pass, gap: None });
         }
         self.run(relay, ctx);
     }
