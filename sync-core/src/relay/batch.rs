@@ -75,6 +75,10 @@ pub struct Need {
     pub round: u32,
     /// Whether this round settled any.
     pub progress: bool,
+    /// A request of this round was closed by a limit: it is no answer, and asked again.
+    pub again: bool,
+    /// A request of this round failed: it is no answer either.
+    pub failed: Option<(GapReason, RelayText)>,
 }
 
 /// A named gap of a job.

@@ -190,6 +190,16 @@ impl Relay {
         self.arm_refetch(ctx);
     }
 
+    /// Gaps become due now.
+    pub(crate) fn hasten(&mut self, which: impl Fn(&Gap) -> bool, ctx: &Context<'_>) {
+        let due = self.coverage.gaps().filter(|(_, gap)| which(gap)).map(|(row, _)| row);
+        let rows: Vec<RowId> = due.collect();
+        for row in rows {
+            // In memory only: a restart tries at once.
+            let _ = self.coverage.update_gap(row, |gap| gap.retry_at = ctx.wall);
+        }
+    }
+
     /// Arms the retry of the gap that is due first.
     pub(crate) fn arm_refetch(&self, ctx: &mut Context<'_>) {
         let first = self.coverage.gaps().map(|(_, gap)| gap.retry_at).min();

@@ -109,9 +109,12 @@ impl RelayMachine {
 
     /// Dials now, if it waits; a cooldown is kept (TALK-2).
     pub(crate) fn retry_now(&mut self, ctx: &mut Context<'_>) {
-        if let Phase::Waiting = self.phase {
+        if let Phase::Waiting { .. } = self.phase {
             self.relay.why = Reason::RetryDue;
-            self.wait(Duration::ZERO, ctx);
+            match self.relay.is_cooling(ctx.now) {
+                true => self.wait(Duration::ZERO, ctx),
+                false => self.dial_now(ctx),
+            }
         }
     }
 
@@ -133,7 +136,9 @@ impl RelayMachine {
             ctx.persist(change);
         }
         self.relay.why = Reason::GapClosed;
-        self.relay.arm_refetch(ctx);
+        if let Phase::Online(_) = self.phase {
+            self.relay.arm_refetch(ctx);
+        }
     }
 
     /// Whether something is missing that `sync` does not wait for: it is named already.

@@ -32,6 +32,8 @@ pub(crate) struct Live {
     pub(crate) replaces: Vec<SubId>,
     /// Its EOSE came.
     pub(crate) answered: bool,
+    /// Its EOSE did not come in time: history does not wait for it any longer.
+    pub(crate) waited: bool,
     /// Wall time at which it was sent.
     pub(crate) opened: Timestamp,
 }
@@ -89,7 +91,11 @@ impl Session {
             .find(|sub| self.live.get(sub).is_some_and(|live| !live.answered))
             .copied();
         match opening.and_then(|sub| self.live.get_mut(&sub)) {
-            Some(live) => live.then.push(work),
+            Some(live) if !live.waited => live.then.push(work),
+            Some(Live { opened, .. }) => {
+                let opened = *opened;
+                self.begin(work, opened, relay, ctx);
+            }
             None => self.begin(work, ctx.wall, relay, ctx),
         }
     }
@@ -211,6 +217,7 @@ impl Session {
                 then: works,
                 replaces,
                 answered: false,
+                waited: false,
                 opened: ctx.wall,
             },
         );
@@ -257,6 +264,7 @@ impl Session {
     /// The live request has not answered in time: history does not wait for it any longer.
     pub(crate) fn on_live_wait(&mut self, id: SubId, relay: &mut Relay, ctx: &mut Context<'_>) {
         let Some(live) = self.live.get_mut(&id) else { return };
+        live.waited = true;
         let opened = live.opened;
         for work in core::mem::take(&mut live.then) {
             self.begin(work, opened, relay, ctx);

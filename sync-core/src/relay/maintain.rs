@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use crate::agenda::Timer;
 use crate::context::Context;
-use crate::event::Event;
+use crate::event::{Event, Trigger};
 use crate::id::{BatchId, SubId};
 use crate::item::{Item, Layer};
 use crate::relay::Relay;
@@ -15,9 +15,19 @@ use crate::relay::session::Session;
 
 impl Session {
     /// What a finished pass leaves to do: history that was only resumed is proven in full when
-    /// that proof is old (HIST-1); audit and daily reconciliation are scheduled.
-    pub(crate) fn after_pass(&mut self, relay: &mut Relay, ctx: &mut Context<'_>) {
-        let due = ctx.wall.as_secs().saturating_sub(ctx.config.sync.resync_min.as_secs());
+    /// that proof is old, or the start was fresh (HIST-1, CONN-4); audit and daily reconciliation
+    /// are scheduled.
+    pub(crate) fn after_pass(
+        &mut self,
+        trigger: Trigger,
+        relay: &mut Relay,
+        ctx: &mut Context<'_>,
+    ) {
+        let mut due = ctx.wall.as_secs().saturating_sub(ctx.config.sync.resync_min.as_secs());
+        if core::mem::take(&mut self.fresh) {
+            let online = relay.last_connected.unwrap_or(ctx.wall).as_secs();
+            due = due.max(online.saturating_sub(1));
+        }
         if !relay.negotiates(ctx) {
             let old: Vec<Vec<Item>> = relay
                 .coverage
@@ -31,8 +41,13 @@ impl Session {
         }
         let next = relay.rng.span(*ctx.config.sync.resync_min, *ctx.config.sync.resync_max);
         let agenda = &mut ctx.shared.agenda;
-        agenda.arm(Some(relay.id), Timer::Daily, ctx.now + next);
-        agenda.arm(Some(relay.id), Timer::Audit, ctx.now + ctx.config.sync.audit_interval);
+        // The pass of a new repository proves nothing of the others (CONN-5).
+        if trigger != Trigger::Repository || agenda.at(Some(relay.id), Timer::Daily).is_none() {
+            agenda.arm(Some(relay.id), Timer::Daily, ctx.now + next);
+        }
+        if agenda.at(Some(relay.id), Timer::Audit).is_none() {
+            agenda.arm(Some(relay.id), Timer::Audit, ctx.now + ctx.config.sync.audit_interval);
+        }
         self.run(relay, ctx);
     }
 

@@ -320,7 +320,12 @@ impl Session {
                 }
                 self.on_rechecked(batch, job, false, relay, ctx);
             }
-            Role::Ids { batch, job } => self.on_ids_answered(batch, job, relay, ctx),
+            Role::Ids { batch, job } => {
+                if let Some(state) = self.job(batch, job) {
+                    state.need.failed = Some((reason, text.clone()));
+                }
+                self.on_ids_answered(batch, job, relay, ctx);
+            }
         }
     }
 
@@ -374,7 +379,12 @@ impl Session {
                     batch.recheck = Recheck::Ready;
                 }
             }
-            Role::Ids { batch, job } => self.on_ids_answered(batch, job, relay, ctx),
+            Role::Ids { batch, job } => {
+                if let Some(state) = self.job(batch, job) {
+                    state.need.again = true;
+                }
+                self.on_ids_answered(batch, job, relay, ctx);
+            }
         }
     }
 }

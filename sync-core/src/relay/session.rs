@@ -66,6 +66,15 @@ impl Sub {
     }
 }
 
+/// A negentropy session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Neg {
+    pub(crate) batch: BatchId,
+    pub(crate) job: usize,
+    /// The relay took part in a round.
+    pub(crate) answered: bool,
+}
+
 /// A connection that is open.
 #[derive(Clone, Debug)]
 pub(crate) struct Session {
@@ -74,7 +83,7 @@ pub(crate) struct Session {
     next_id: u32,
     next_walk: u32,
     pub(crate) subs: BTreeMap<SubId, Sub>,
-    pub(crate) negs: BTreeMap<NegId, (BatchId, usize)>,
+    pub(crate) negs: BTreeMap<NegId, Neg>,
     pub(crate) live: BTreeMap<SubId, Live>,
     pub(crate) live_of: BTreeMap<Item, SubId>,
     /// Work whose live request has no slot yet.
@@ -89,12 +98,16 @@ pub(crate) struct Session {
     /// Items whose live request did not stand since this second, until that is reconciled.
     pub(crate) holes: BTreeMap<Item, Timestamp>,
     pub(crate) pass: Option<Pass>,
+    /// The connection is a fresh start (CONN-4), and its first pass has not finished.
+    pub(crate) fresh: bool,
     /// The shell does not read this socket (CONN-7).
     pub(crate) stalled: bool,
     /// Historic events of all subscriptions that are not settled (HIST-8).
     unsettled: u64,
     /// The first NEG-OPEN of the connection has no answer yet: one bounded probe (H-21).
     pub(crate) probing: Option<NegId>,
+    /// A challenge was answered: the next OK may let us in (TALK-4).
+    pub(crate) challenged: bool,
 }
 
 impl Session {
@@ -115,9 +128,11 @@ impl Session {
             again: BTreeMap::new(),
             holes: BTreeMap::new(),
             pass: None,
+            fresh: false,
             stalled: false,
             unsettled: 0,
             probing: None,
+            challenged: false,
         }
     }
 
@@ -151,8 +166,9 @@ impl Session {
             |item| relay.coverage.row_of(item),
             values,
         );
+        let scope = if relay.resync_due { Scope::Full } else { Scope::Auto };
         for group in groups {
-            self.enqueue(Work { items: group.items, scope: Scope::Auto, pass, gap: None });
+            self.enqueue(Work { items: group.items, scope, pass, gap: None });
         }
         self.run(relay, ctx);
     }

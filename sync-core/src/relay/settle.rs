@@ -54,6 +54,8 @@ impl Session {
         relay.why = if partial { Reason::BatchFailed } else { Reason::HistoricComplete };
         relay.pass_finished_at = Some(ctx.wall);
         relay.pass_finished_here = true;
+        relay.failures_here = 0;
+        relay.resync_due = false;
         relay.persist(ctx);
         ctx.emit(Event::PassEnded {
             relay: relay.id,
@@ -61,7 +63,7 @@ impl Session {
             result: if partial { PassResult::Partial } else { PassResult::Ok },
             took_ms: ctx.now.since(pass.began).as_millis() as u64,
         });
-        self.after_pass(relay, ctx);
+        self.after_pass(pass.trigger, relay, ctx);
     }
 
     /// The wait is long: says what for, and goes on waiting.

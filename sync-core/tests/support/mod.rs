@@ -105,7 +105,9 @@ impl Script {
         let next = self.core.next_deadline();
         assert!(next.is_none_or(|next| next.at > self.now), "T1: {next:?} at {}", self.now);
         for command in &commands {
-            if let Command::Dial { conn, .. } = command {
+            if let Command::Dial { conn, .. } = command
+                && conn.relay == RelayId(0)
+            {
                 self.conn = *conn;
             }
         }
