@@ -12,6 +12,7 @@ use nostr::filter::Filter;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::time::Instant;
+use crate::url::RelayUrl;
 
 /// A configured span of time, written `200ms`, `5s`, `15m`, `1h`, `1d`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -468,4 +469,24 @@ pub struct Config {
     pub identity: IdentityConfig,
     /// Whether this core works once and ends (`sync`): no jitter, and progress is judged (DISC-10).
     pub once: bool,
+    /// Whether it only looks (`verify`): wanted items are reconciled, nothing is fetched, claimed
+    /// or written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probe: Option<Probe>,
+}
+
+/// What a core that only looks looks at.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Probe {
+    /// These relays; all that are wanted when empty. One that nothing wants is taken as if it
+    /// were configured.
+    pub only: Vec<RelayUrl>,
+}
+
+impl Config {
+    /// Whether this relay is dialed at all: a core that looks at some leaves the others alone.
+    pub fn looks_at(&self, relay: &RelayUrl) -> bool {
+        self.probe.as_ref().is_none_or(|probe| probe.only.is_empty() || probe.only.contains(relay))
+    }
 }

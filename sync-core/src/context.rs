@@ -44,8 +44,16 @@ impl Context<'_> {
         self.command(Command::Emit(event));
     }
 
+    /// Writes to the ledger; a core that only looks leaves it as it is.
     pub(crate) fn persist(&mut self, changes: impl IntoIterator<Item = LedgerChange>) {
-        self.shared.out.extend(changes.into_iter().map(Command::Persist));
+        if !self.is_probe() {
+            self.shared.out.extend(changes.into_iter().map(Command::Persist));
+        }
+    }
+
+    /// Whether this core only looks.
+    pub(crate) fn is_probe(&self) -> bool {
+        self.config.probe.is_some()
     }
 
     pub(crate) fn batch_id(&mut self) -> BatchId {

@@ -251,6 +251,12 @@ impl SyncCore {
     fn on_booted(&mut self) {
         self.shared.booted = true;
         self.fire_facts();
+        for url in self.config.probe.iter().flat_map(|probe| probe.only.clone()).collect::<Vec<_>>()
+        {
+            if self.relay_id(&url).is_none_or(|relay| !self.shared.want.is_target(relay)) {
+                self.add_bootstrap(&url);
+            }
+        }
         for relay in 0..self.relays.len() {
             let relay = RelayId(relay as u32);
             self.with(relay, |machine, ctx| machine.follow_want(Reason::Startup, ctx));

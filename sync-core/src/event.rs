@@ -1,7 +1,9 @@
 //! What the core tells whoever watches: the one source of journal and metrics.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 
+use nostr::event::EventId;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{BatchId, RelayId, RowId};
@@ -130,6 +132,24 @@ pub enum Event {
         received: u64,
         /// How long it took, in milliseconds.
         took_ms: u64,
+    },
+    /// A negentropy session ended; a batch has one for each filter, and more where they split.
+    Reconciled {
+        /// The relay.
+        relay: RelayId,
+        /// The batch.
+        batch: BatchId,
+        /// Its layer.
+        layer: Layer,
+        /// How many ids the relay has and we lack.
+        need: u32,
+        /// How many ids we have and the relay lacks.
+        have: u32,
+        /// Bytes of NEG frames, both directions.
+        bytes: u64,
+        /// The needed ids, where the core only looks and nothing else will name them.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        ids: Vec<EventId>,
     },
     /// Something is missing and named.
     GapOpened {

@@ -49,6 +49,12 @@ pub struct Explanation {
     pub unsettled: u64,
     /// The oldest proven watermark of its items; `None` while one is not proven.
     pub watermark: Option<Timestamp>,
+    /// When all history of its items was last proven, of the oldest; `None` while one is not.
+    pub proven_at: Option<Timestamp>,
+    /// The second from which pages would go on (HIST-1).
+    pub resume_since: Timestamp,
+    /// Whether its history is reconciled: NIP-77 is allowed, and nothing says that it refuses.
+    pub reconciles: bool,
     /// Wall time at which the last pass finished.
     pub pass_finished_at: Option<Timestamp>,
     /// Wall time at which the connection was lost.
@@ -108,6 +114,7 @@ impl SyncCore {
         };
         let live = session.map_or(0, |s| items().filter(|item| s.is_live(item)).count());
         let watermark = items().map(|item| known.coverage.cohort(item).map(|c| c.until));
+        let proven_at = items().map(|item| known.coverage.cohort(item).map(|c| c.full_as_of));
         let health = known.health.status(
             self.now(),
             self.wall_now(),
@@ -132,6 +139,9 @@ impl SyncCore {
             subscriptions: session.map_or(0, |s| s.open_count()),
             unsettled: session.map_or(0, |s| s.unsettled()),
             watermark: watermark.min().flatten(),
+            proven_at: proven_at.min().flatten(),
+            resume_since: known.resume_from(items(), self.config()),
+            reconciles: known.reconciles(self.config(), self.wall_now()),
             pass_finished_at: known.pass_finished_at,
             disconnected_at: known.disconnected_at,
             gaps: known.coverage.gaps().map(|(row, gap)| (row, gap.clone())).collect(),
@@ -163,7 +173,8 @@ impl SyncCore {
 
     fn stand(&self, machine: &RelayMachine) -> Stand {
         let known = &machine.relay;
-        if !self.want().is_target(known.id) || known.is_self {
+        let looks = self.config().looks_at(&known.url);
+        if !self.want().is_target(known.id) || known.is_self || !looks {
             return Stand::Idle;
         }
         let sync = &self.config().sync;

@@ -99,9 +99,18 @@ impl Relay {
     /// The second from which history is resumed: the oldest proven or live watermark of the items
     /// minus the overlap; 0 when one of them was never proven (S8).
     pub(crate) fn resume_since(&self, items: &[Item], ctx: &Context<'_>) -> Timestamp {
-        let overlap = ctx.config.sync.reconnect_overlap.as_secs();
+        self.resume_from(items, ctx.config)
+    }
+
+    /// See [`Self::resume_since`].
+    pub(crate) fn resume_from<'a>(
+        &self,
+        items: impl IntoIterator<Item = &'a Item>,
+        config: &crate::Config,
+    ) -> Timestamp {
+        let overlap = config.sync.reconnect_overlap.as_secs();
         let watermark = |item: &Item| self.coverage.cohort(item).map(Cohort::watermark);
-        let oldest = items.iter().map(|item| watermark(item).unwrap_or_default()).min();
+        let oldest = items.into_iter().map(|item| watermark(item).unwrap_or_default()).min();
         Timestamp::from_secs(oldest.unwrap_or_default().as_secs().saturating_sub(overlap))
     }
 
@@ -233,6 +242,7 @@ impl RelayMachine {
         ctx.shared.want.is_target(self.relay.id)
             && !self.relay.paused
             && !self.relay.is_self
+            && ctx.config.looks_at(&self.relay.url)
             && !ctx.shared.shutdown
     }
 

@@ -209,6 +209,9 @@ impl Session {
     /// Tries gaps again whose time has come; at the start of a connection also those that were
     /// only cut (HIST-6, HIST-9).
     pub(crate) fn retry_gaps(&mut self, start: bool, relay: &mut Relay, ctx: &mut Context<'_>) {
+        if ctx.is_probe() {
+            return; // a gap that stands is told, not tried
+        }
         let due: Vec<(RowId, Gap)> = relay
             .coverage
             .gaps()

@@ -9,6 +9,7 @@ use crate::id::{RowId, SubId};
 use crate::input::Input;
 use crate::item::{GapReason, Item};
 use crate::relay::gaps::daily;
+use crate::relay::negentropy::Found;
 use crate::relay::session::{Session, Sub};
 use crate::relay::{Phase, RelayMachine};
 use crate::status::Reason;
@@ -50,8 +51,8 @@ impl RelayMachine {
             Input::NegRound { neg, round, bytes, .. } => {
                 session.on_neg_round(neg, round, bytes, relay, ctx)
             }
-            Input::Reconciled { neg, need, outcome, .. } => {
-                session.on_reconciled(neg, &need, &outcome, relay, ctx)
+            Input::Reconciled { neg, need, have, bytes, outcome, .. } => {
+                session.on_reconciled(neg, &Found { need, have, bytes, outcome }, relay, ctx)
             }
             _ => true,
         }

@@ -42,7 +42,8 @@ impl Session {
     pub(crate) fn open_live(&mut self, relay: &mut Relay, ctx: &mut Context<'_>) {
         for _ in 0..self.waiting.len() {
             let Some(work) = self.waiting.pop_front() else { return };
-            if work.items.iter().all(|item| self.live_of.contains_key(item) || is_single(item)) {
+            let lives = |item: &Item| self.live_of.contains_key(item) || is_single(item);
+            if ctx.is_probe() || work.items.iter().all(lives) {
                 self.join_or_begin(work, relay, ctx);
             } else if self.live_count() < relay.limits.live() && self.has_slot(relay) {
                 self.subscribe_live(Vec::from([work]), Vec::new(), relay, ctx);

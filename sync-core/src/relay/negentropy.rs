@@ -38,6 +38,14 @@ pub enum Negentropy {
     Refused(Timestamp),
 }
 
+/// What a session found.
+pub(crate) struct Found {
+    pub(crate) need: Vec<EventId>,
+    pub(crate) have: u32,
+    pub(crate) bytes: u64,
+    pub(crate) outcome: NegOutcome,
+}
+
 impl Job {
     /// Begins with ids that are known to be wanted.
     pub(crate) fn fetch_ids(&mut self) {
@@ -55,12 +63,17 @@ impl Job {
 impl Relay {
     /// Whether history is reconciled with this relay (HIST-1).
     pub(crate) fn negotiates(&self, ctx: &Context<'_>) -> bool {
-        ctx.config.sync.negentropy
+        self.reconciles(ctx.config, ctx.wall)
+    }
+
+    /// See [`Self::negotiates`].
+    pub(crate) fn reconciles(&self, config: &crate::Config, wall: Timestamp) -> bool {
+        config.sync.negentropy
             && match self.negentropy {
                 Negentropy::Unknown => self.announces_negentropy != Some(false),
                 Negentropy::Spoken => true,
                 Negentropy::Refused(at) => {
-                    ctx.wall.as_secs() >= at.as_secs() + ctx.config.learn.ttl.as_secs()
+                    wall.as_secs() >= at.as_secs() + config.learn.ttl.as_secs()
                 }
             }
     }
@@ -135,32 +148,24 @@ impl Session {
     pub(crate) fn on_reconciled(
         &mut self,
         neg: NegId,
-        need: &[EventId],
-        outcome: &NegOutcome,
+        found: &Found,
         relay: &mut Relay,
         ctx: &mut Context<'_>,
     ) -> bool {
         let Some((batch, job)) = self.end_neg(neg, relay, ctx) else { return false };
-        match outcome {
+        self.tell_reconciled(batch, found, relay, ctx);
+        match &found.outcome {
             NegOutcome::Done => {
                 self.learn_spoken(relay, ctx);
                 relay.limits.on_answer();
-                if let Some(state) = self.job(batch, job) {
-                    state.method = Method::Negentropy;
-                    match need.is_empty() {
-                        true => state.prove_reconciled(),
-                        false => state.need_ids(need.to_vec()),
-                    }
-                }
+                self.need_found(batch, job, &found.need, ctx);
                 self.after_job(batch, job, relay, ctx);
             }
             NegOutcome::Split(ranges) => {
                 self.learn_spoken(relay, ctx);
                 self.split_job(batch, job, ranges);
-                // Windows leave out what was settled before the split: its ids are needed.
-                if let Some(state) = self.job(batch, job).filter(|_| !need.is_empty()) {
-                    state.need_ids(need.to_vec());
-                }
+                // Windows are what is still open: what the session found lies outside of them.
+                self.need_found(batch, job, &found.need, ctx);
                 self.after_job(batch, job, relay, ctx);
             }
             NegOutcome::Truncated => self.give_up(batch, job, NegFallback::Truncated, relay, ctx),
@@ -168,6 +173,30 @@ impl Session {
         }
         self.run(relay, ctx);
         true
+    }
+
+    fn tell_reconciled(&self, id: BatchId, found: &Found, relay: &Relay, ctx: &mut Context<'_>) {
+        let Some(batch) = self.batches.get(&id) else { return };
+        let ids = if ctx.is_probe() { found.need.clone() } else { Vec::new() };
+        ctx.emit(Event::Reconciled {
+            relay: relay.id,
+            batch: id,
+            layer: batch.layer,
+            need: u32::try_from(found.need.len()).unwrap_or(u32::MAX),
+            have: found.have,
+            bytes: found.bytes,
+            ids,
+        });
+    }
+
+    /// What a session named is fetched, unless this core only looks.
+    fn need_found(&mut self, batch: BatchId, job: usize, need: &[EventId], ctx: &Context<'_>) {
+        let Some(state) = self.job(batch, job) else { return };
+        state.method = Method::Negentropy;
+        match need.is_empty() || ctx.is_probe() {
+            true => state.prove_reconciled(),
+            false => state.need_ids(need.to_vec()),
+        }
     }
 
     fn end_neg(
@@ -268,9 +297,10 @@ impl Session {
 
     /// Pages prove what negentropy did not. A walk that is over already is the proof (HIST-1).
     fn fall_back(&mut self, batch: BatchId, job: usize, relay: &mut Relay, ctx: &mut Context<'_>) {
+        let probe = ctx.is_probe();
         let Some(state) = self.job(batch, job) else { return };
         let walked = state.walk.is_some() && state.method == Method::Pages;
-        state.stage = if walked { Stage::Done } else { Stage::ToWalk };
+        state.stage = if walked || probe { Stage::Done } else { Stage::ToWalk };
         state.method = Method::Pages;
         self.after_job(batch, job, relay, ctx);
     }

@@ -33,7 +33,12 @@ impl Session {
     ) {
         let Some(layer) = work.items.first().map(Item::layer) else { return };
         let negotiates = relay.negotiates(ctx) && layer != Layer::Id;
-        let fresh = work.items.iter().all(|item| !ctx.shared.want.is_proven(item));
+        if ctx.is_probe() && !negotiates {
+            // Only reconciliation shows what is missing without fetching it.
+            return self.release(&work.items);
+        }
+        let fresh =
+            !ctx.is_probe() && work.items.iter().all(|item| !ctx.shared.want.is_proven(item));
         let range = self.range_of(&work, negotiates, relay, ctx);
         let want = &ctx.shared.want;
         let filters = filters::of_items(

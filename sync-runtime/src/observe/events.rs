@@ -131,6 +131,7 @@ pub(crate) fn relay_of(event: &Event) -> Option<RelayId> {
         | Event::SettleSlow { relay, .. }
         | Event::BatchStarted { relay, .. }
         | Event::BatchEnded { relay, .. }
+        | Event::Reconciled { relay, .. }
         | Event::GapOpened { relay, .. }
         | Event::GapClosed { relay, .. }
         | Event::NegentropyFallback { relay, .. }
@@ -258,6 +259,12 @@ fn on_history(state: &mut State, relay: &RelayObs, event: &Event, at: WallMs) {
         }
         Event::GapClosed { row, .. } => {
             own.gaps.remove(row);
+        }
+        Event::Reconciled { need, have, ids, .. } => {
+            relay.negentropy_ids(u64::from(*need), u64::from(*have));
+            own.reconciled.sessions += 1;
+            own.reconciled.have += u64::from(*have);
+            own.reconciled.need.extend(ids);
         }
         Event::GapEvents { count, .. } => relay.gap_events(u64::from(*count)),
         Event::PageAsked { .. } => relay.page_asked(),

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use nostr::event::EventId;
 use sync_core::id::{BatchId, RowId};
 use sync_core::item::Layer;
 use sync_core::ledger::Method;
@@ -300,8 +301,20 @@ pub(crate) struct RelayState {
     pub(crate) note: String,
     /// Whether it was ever connected.
     pub(crate) was_online: bool,
+    /// What reconciliations found.
+    pub(crate) reconciled: Reconciled,
     /// Its latest entries.
     pub(crate) rings: Rings,
+}
+
+/// What the reconciliations with one relay found.
+#[derive(Debug, Default)]
+pub(crate) struct Reconciled {
+    pub(crate) sessions: u64,
+    /// Ids that only we have; one that several filters match counts for each.
+    pub(crate) have: u64,
+    /// Ids that we lack; filled only by a service that only looks.
+    pub(crate) need: BTreeSet<EventId>,
 }
 
 impl RelayState {
@@ -324,6 +337,7 @@ impl RelayState {
             batches_done: 0,
             note: String::new(),
             was_online: false,
+            reconciled: Reconciled::default(),
             rings: Rings::default(),
         }
     }
