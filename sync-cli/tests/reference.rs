@@ -26,9 +26,11 @@ fn describe(cli: &Cli, command: &[&str], text: &mut String) {
     text.push_str(&format!("\n## {title}\n\n```text\n{}\n```\n", help.join("\n")));
     let commands = help.iter().skip_while(|line| **line != "Commands:").skip(1);
     for line in commands.take_while(|line| !line.is_empty()) {
-        match line.split_whitespace().next() {
-            Some("help") | None => {}
-            Some(name) => describe(cli, &[command, &[name]].concat(), text),
+        // What is wrapped is indented further.
+        let name = line.strip_prefix("  ").and_then(|rest| rest.split(' ').next());
+        match name.unwrap_or_default() {
+            "" | "help" => {}
+            name => describe(cli, &[command, &[name]].concat(), text),
         }
     }
 }

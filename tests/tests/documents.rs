@@ -55,9 +55,13 @@ fn keys_that_are_said_to_do_nothing_are_keys_that_no_code_reads() {
         .filter(|source| acts(&source.path) && !defined.contains(&&*source.path))
         .map(|source| (source.path, code(&source.text)))
         .collect();
-    for key in idle {
-        assert!(names.contains(key), "{key} is no key");
-        let reader = readers.iter().find(|(_, code)| code.contains(&format!(".{key}")));
-        assert_eq!(reader.map(|(path, _)| path), None, "{key} is read");
-    }
+    let unknown: Vec<_> = idle.iter().filter(|key| !names.contains(*key)).collect();
+    assert!(unknown.is_empty(), "no keys: {unknown:?}");
+    let read: Vec<_> = idle
+        .iter()
+        .flat_map(|key| readers.iter().map(move |(path, code)| (key, path, code)))
+        .filter(|(key, _, code)| code.contains(&format!(".{key}")))
+        .map(|(key, path, _)| format!("{key} is read in {path}"))
+        .collect();
+    assert!(read.is_empty(), "take from the list what is read: {read:#?}");
 }
