@@ -1,6 +1,7 @@
 //! One commit: events, rejections, ledger and outbox in one transaction.
 
 use heed::RwTxn;
+use nostr::event::EventId;
 use nostr::types::Timestamp;
 
 use super::environment::Environment;
@@ -36,6 +37,21 @@ pub(super) fn apply(
     let dropped = rejected::cap(&mut writer, options.rejections_max)?;
     let removed = writer.removed;
     Ok(CommitReport { outcomes, removed, rejected, wanted, dropped })
+}
+
+/// Takes events out without a trace; how many were stored.
+pub(super) fn forget(
+    environment: &Environment,
+    txn: &mut RwTxn<'_>,
+    ids: &[EventId],
+) -> Result<usize, StoreError> {
+    let mut writer = Writer::new(environment, txn, Timestamp::from_secs(0))?;
+    let mut forgotten = 0;
+    for id in ids {
+        forgotten += usize::from(writer.forget(id.as_bytes())?);
+    }
+    writer.flush()?;
+    Ok(forgotten)
 }
 
 /// Removes what expired by `now` (NIP-40).

@@ -172,26 +172,10 @@ impl<'a, 'e> Writer<'a, 'e> {
         why: Gone,
         by: Option<EventId>,
     ) -> Result<(), StoreError> {
-        let key = seq.to_be_bytes();
-        let event = match self.tables.bodies.get(self.txn, &key)? {
-            Some(record) => Body::read(record)?.event()?,
-            None => return Err(StoreError::damaged(format!("body {seq} is missing"))),
-        };
-        let envelope = Envelope::of(&event);
-        let Tables { bodies, live, ids, expiry, outbox, .. } = self.tables;
-        bodies.delete(self.txn, &key)?;
-        live.kinds.delete(self.txn, &envelope.kind_key())?;
-        live.authors.delete(self.txn, &envelope.author_key(seq))?;
-        for tag in index_tags(self.fixed, &event) {
-            live.tags.delete(self.txn, &envelope.tag_key(&tag, seq))?;
-        }
-        if let Some(at) = expiration(&event) {
-            expiry.delete(self.txn, &queue_key(at, seq))?;
-        }
-        outbox.delete(self.txn, &key)?;
+        let event = self.take_out(seq)?;
         let entry = self.bury(&event, why, None)?;
         // Not with those that wait: a second deletion of this transaction must see it.
-        ids.put(self.txn, &envelope.id, &entry.bytes())?;
+        self.tables.ids.put(self.txn, &event.id.to_bytes(), &entry.bytes())?;
         let address = self.vacate(&event)?;
         self.removed.push(Removed {
             id: event.id,
@@ -203,6 +187,42 @@ impl<'a, 'e> Writer<'a, 'e> {
             by,
         });
         Ok(())
+    }
+
+    /// Takes a stored event out as if it had never come: no tombstone, no version of its address.
+    pub(super) fn forget(&mut self, id: &[u8; 32]) -> Result<bool, StoreError> {
+        let Some(Entry { state: State::Stored, seq }) = self.entry(id)? else { return Ok(false) };
+        let event = self.take_out(seq)?;
+        self.tables.ids.delete(self.txn, id)?;
+        if let Some(key) = address_of(&event)
+            && let Some(newest) = self.tables.addresses.get(self.txn, &key)?
+            && Newest::read(newest)?.id == *id
+        {
+            self.tables.addresses.delete(self.txn, &key)?;
+        }
+        Ok(true)
+    }
+
+    /// Takes the body and its index entries out, but not the entry of the id table.
+    fn take_out(&mut self, seq: Seq) -> Result<Event, StoreError> {
+        let key = seq.to_be_bytes();
+        let event = match self.tables.bodies.get(self.txn, &key)? {
+            Some(record) => Body::read(record)?.event()?,
+            None => return Err(StoreError::damaged(format!("body {seq} is missing"))),
+        };
+        let envelope = Envelope::of(&event);
+        let Tables { bodies, live, expiry, outbox, .. } = self.tables;
+        bodies.delete(self.txn, &key)?;
+        live.kinds.delete(self.txn, &envelope.kind_key())?;
+        live.authors.delete(self.txn, &envelope.author_key(seq))?;
+        for tag in index_tags(self.fixed, &event) {
+            live.tags.delete(self.txn, &envelope.tag_key(&tag, seq))?;
+        }
+        if let Some(at) = expiration(&event) {
+            expiry.delete(self.txn, &queue_key(at, seq))?;
+        }
+        outbox.delete(self.txn, &key)?;
+        Ok(event)
     }
 
     /// Notes that the newest version of the event's address is not stored any more.
