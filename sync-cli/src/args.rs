@@ -118,6 +118,13 @@ pub(crate) struct SyncOptions {
     /// Sync from this relay (repeatable) [key=sync.relays]
     #[arg(long = "relay", value_name = "URL", value_hint = ValueHint::Url)]
     pub(crate) relays: Vec<String>,
+    #[command(flatten)]
+    pub(crate) want: WantOptions,
+}
+
+/// What is wanted of the relays, and where the store is.
+#[derive(Debug, Default, Args)]
+pub(crate) struct WantOptions {
     /// Take announcements that list this domain (repeatable) [key=accept.domains]
     #[arg(long = "domain", value_name = "HOST", value_hint = ValueHint::Hostname)]
     pub(crate) domains: Vec<String>,
@@ -156,13 +163,23 @@ pub(crate) struct SyncOptions {
 impl SyncOptions {
     /// The keys that these flags set.
     pub(crate) fn flags(&self) -> Vec<Assignment> {
+        let mut flags = self.want.flags();
+        if !self.relays.is_empty() {
+            flags.push(flag("sync.relays", "--relay", json!(self.relays)));
+        }
+        flags
+    }
+}
+
+impl WantOptions {
+    /// The keys that these flags set.
+    pub(crate) fn flags(&self) -> Vec<Assignment> {
         let mut archive = self.archive.clone();
         if self.archive_all {
             archive.insert(0, "all".into());
         }
         let archive_flag = if self.archive_all { "--archive-all" } else { "--archive" };
         let lists = [
-            ("sync.relays", "--relay", &self.relays),
             ("accept.domains", "--domain", &self.domains),
             ("accept.archive", archive_flag, &archive),
             ("identity.urls", "--own-url", &self.own_urls),

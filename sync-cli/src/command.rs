@@ -21,6 +21,7 @@ mod replay;
 mod run;
 mod status;
 mod sync;
+mod verify;
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -29,6 +30,8 @@ pub(crate) enum Command {
     Run(run::Args),
     /// Catch up once, say what is there and what is missing, and end
     Sync(sync::Args),
+    /// Compare the store with the relays, fetch nothing, and say what is missing
+    Verify(verify::Args),
     /// Show what a running daemon is doing
     Status(status::Args),
     /// List, add, pause, retry the relays of a running daemon
@@ -90,6 +93,7 @@ impl Command {
         match self {
             Self::Run(args) => run::run(args, context).await,
             Self::Sync(args) => sync::run(args, context).await,
+            Self::Verify(args) => verify::run(args, context).await,
             Self::Events(args) => events::run(args, context),
             #[cfg(feature = "serve")]
             Self::Demo(args) => demo::run(args, context).await,
@@ -107,6 +111,7 @@ impl Command {
     pub(crate) fn speaks_json(&self) -> bool {
         match self {
             Self::Sync(args) => args.json,
+            Self::Verify(args) => args.json,
             Self::Status(args) => args.json,
             Self::Relays(args) => args.speaks_json(),
             Self::Explain(args) => args.json,

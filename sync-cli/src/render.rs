@@ -6,3 +6,4 @@ pub(crate) mod status;
 pub(crate) mod sync;
 mod table;
 pub(crate) mod units;
+pub(crate) mod verify;

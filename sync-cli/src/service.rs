@@ -4,7 +4,8 @@
 use std::error::Error;
 use std::time::Duration;
 
-use sync_runtime::api::{Status, SyncOutcome};
+use sync_core::url::RelayUrl;
+use sync_runtime::api::{Status, SyncOutcome, Verification};
 use sync_runtime::service::{Handle, SyncService};
 use sync_runtime::settings::Settings;
 use sync_runtime::store::{EventStore, StoreError};
@@ -16,12 +17,14 @@ use crate::failure::Failure;
 const ALIVE: Duration = Duration::from_secs(2);
 
 /// How long it works.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// Until it is told to end.
     Daemon,
     /// Until everything is there, or explained (DISC-10).
     Once,
+    /// Until these relays, or all, were compared; nothing is fetched.
+    Probe(Vec<RelayUrl>),
 }
 
 /// A running service.
@@ -33,7 +36,12 @@ pub(crate) struct Service {
 impl Service {
     /// Opens the store and begins to dial.
     pub(crate) async fn start(settings: Settings, mode: Mode) -> Result<Self, Failure> {
-        let builder = SyncService::builder(settings).once(mode == Mode::Once);
+        let builder = SyncService::builder(settings);
+        let builder = match mode {
+            Mode::Daemon => builder,
+            Mode::Once => builder.once(true),
+            Mode::Probe(only) => builder.probe(only),
+        };
         let inner = builder.start().await.map_err(|error| {
             Failure::new(exit_of(&error), "cannot start syncing").caused_by(&error)
         })?;
@@ -52,7 +60,7 @@ impl Service {
         matches!(answer, Ok(Some(_)))
     }
 
-    /// Waits for the end of [`Mode::Once`]; true when nothing that is wanted is missing.
+    /// Waits for the end of [`Mode::Once`] or [`Mode::Probe`]; true when nothing that is wanted is missing.
     pub(crate) async fn finished(&self) -> bool {
         self.inner.finished().await.is_complete()
     }
@@ -60,6 +68,11 @@ impl Service {
     /// What was done so far.
     pub(crate) fn outcome(&self) -> SyncOutcome {
         self.handle.outcome()
+    }
+
+    /// What [`Mode::Probe`] found; before the shutdown.
+    pub(crate) async fn verification(&self) -> Verification {
+        self.handle.verification().await
     }
 
     /// How many events are durable.

@@ -5,9 +5,10 @@ mod common;
 use common::Cli;
 
 /// Every command, as its help is asked for.
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 16] = [
     "run",
     "sync",
+    "verify",
     "status",
     "relays",
     "relays list",

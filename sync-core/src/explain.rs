@@ -134,7 +134,7 @@ impl SyncCore {
             failures: known.health.failures,
             failing_since: known.health.failing_since,
             paused: known.paused,
-            wanted: self.want().is_target(relay),
+            wanted: self.want().is_target(relay) && self.config().looks_at(&known.url),
             items_wanted: items().count() as u32,
             items_proven: proven as u32,
             items_live: live as u32,

@@ -12,6 +12,7 @@ mod relay;
 mod request;
 mod status;
 mod time;
+mod verify;
 
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +29,7 @@ pub use status::{
     Explain, Phase, Problem, QueueView, Ready, RejectedView, RelayCounts, Relays, Status, StoreView,
 };
 pub use time::{MomentError, Seconds, WallMs};
+pub use verify::{RelayVerification, Verification, VerifyStatus};
 
 /// Version of the API, in the header [`VERSION_HEADER`] of every answer and request.
 pub const VERSION: u32 = 1;

@@ -47,4 +47,5 @@ pub mod service;
 pub mod settings;
 pub mod store;
 pub mod transport;
+mod verification;
 pub mod verify;

@@ -46,6 +46,7 @@ pub use labels::{
 pub use process::resident;
 pub use relay::RelayObs;
 pub use sampled::Sampled;
+pub(crate) use status::Compared;
 pub use text::Format;
 
 use crate::api::{WallMs, What};

@@ -12,6 +12,7 @@ use nostr::key::Keys;
 use nostr::types::Timestamp;
 use sync_core::Config;
 use sync_core::admit::policy::{Policy, PolicyError};
+use sync_core::config::Probe;
 use sync_core::event::Event;
 use sync_core::explain::{Explanation, Progress};
 use sync_core::input::{Fact, FactSource, Input, Operator};
@@ -139,6 +140,14 @@ impl Builder {
     pub fn once(mut self, once: bool) -> Self {
         self.settings.core.once = once;
         self
+    }
+
+    /// Works once like [`Self::once`] and only looks: wanted items of these relays, or of all, are
+    /// reconciled; nothing is fetched, claimed or written. [`Handle::verification`] says what was
+    /// found.
+    pub fn probe(mut self, only: Vec<RelayUrl>) -> Self {
+        self.settings.core.probe = Some(Probe { only });
+        self.once(true)
     }
 
     /// Version and commit that metrics and documents name.

@@ -8,6 +8,7 @@ use sync_runtime::settings::OrOff;
 
 use crate::args::SyncOptions;
 use crate::command::Context;
+use crate::command::verify::Look;
 use crate::config::require_work;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -26,6 +27,9 @@ pub(crate) struct Args {
     /// End after this time, with what is missing named
     #[arg(long, value_name = "SPAN")]
     max_time: Option<Span>,
+    /// Say what would be fetched, and fetch nothing
+    #[arg(long)]
+    dry_run: bool,
     /// Write the summary as a document
     #[arg(long)]
     pub(crate) json: bool,
@@ -36,6 +40,11 @@ pub(crate) async fn run(args: Args, context: Context) -> Result<Exit, Failure> {
     let loaded = context.load(args.sync.flags())?;
     logs::begin(&loaded, "warn", context.term)?;
     require_work(&loaded.settings)?;
+    if args.dry_run {
+        let (max_time, json) = (args.max_time, args.json);
+        let look = Look { only: Vec::new(), max_time, json, dry_run: true };
+        return look.at(loaded.settings, context.term).await;
+    }
     let mut settings = loaded.settings;
     // What ends by itself does not listen; a daemon with the same configuration may.
     (settings.http, settings.socket) = (OrOff::OFF, OrOff::OFF);
@@ -63,13 +72,22 @@ pub(crate) async fn run(args: Args, context: Context) -> Result<Exit, Failure> {
     })
 }
 
-enum End {
+/// How the wait ended.
+pub(crate) enum End {
     Finished { complete: bool },
     TimeOver,
     Signal(Exit),
 }
 
 impl End {
+    /// The signal that ended it.
+    pub(crate) fn signal(&self) -> Option<Exit> {
+        match self {
+            Self::Finished { .. } | Self::TimeOver => None,
+            Self::Signal(exit) => Some(*exit),
+        }
+    }
+
     /// Why it came early.
     fn cut(&self, max_time: Option<Span>) -> Option<String> {
         match self {
@@ -81,7 +99,7 @@ impl End {
 }
 
 /// Shows progress until the end.
-async fn watch(
+pub(crate) async fn watch(
     service: &Service,
     signals: &mut Signals,
     max_time: Option<Span>,

@@ -1,10 +1,12 @@
 //! The documents that follow from the registry alone: status and its relays, outcomes of a
 //! one-shot sync.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, PoisonError};
 
+use nostr::event::EventId;
 use sync_core::status::RelayStatus;
+use sync_core::url::RelayUrl;
 
 use super::Registry;
 use super::gather::STATES;
@@ -16,6 +18,21 @@ use crate::api::{
 
 /// Gaps that a relay's view holds.
 const GAPS_SHOWN: usize = 100;
+
+/// What the reconciliations with one relay found.
+#[derive(Debug)]
+pub(crate) struct Compared {
+    pub(crate) was_online: bool,
+    /// Everything that was to be reconciled is.
+    pub(crate) is_through: bool,
+    /// Why it could not be reached.
+    pub(crate) explained: Option<String>,
+    pub(crate) need: BTreeSet<EventId>,
+    pub(crate) have: u64,
+    pub(crate) sessions: u64,
+    /// In and out.
+    pub(crate) bytes: (u64, u64),
+}
 
 impl Registry {
     /// The process, for the envelope of documents.
@@ -92,6 +109,26 @@ impl Registry {
             took_s: at.since(started).into(),
             cut: None,
         }
+    }
+
+    /// What a service that only looks found at a relay; `None` for one that was never tracked.
+    pub(crate) fn compared(&self, url: &RelayUrl) -> Option<Compared> {
+        let relays = self.relays().read().unwrap_or_else(PoisonError::into_inner);
+        let relay = relays.values().find(|relay| relay.url() == url)?;
+        let state = relay.state();
+        let words = match &state.last_error {
+            Some(error) if state.note.is_empty() => Some(error.message.clone()),
+            Some(_) | None => Some(note(&state)),
+        };
+        Some(Compared {
+            was_online: state.was_online,
+            is_through: state.last_sync.is_some() && state.pass.is_none(),
+            explained: words.filter(|words| !words.is_empty()),
+            need: state.reconciled.need.clone(),
+            have: state.reconciled.have,
+            sessions: state.reconciled.sessions,
+            bytes: relay.bytes(),
+        })
     }
 
     /// How a one-shot sync comes along, relay by relay.

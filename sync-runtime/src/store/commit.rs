@@ -54,13 +54,22 @@ pub(super) fn erase(
         ids.push(found.id);
         ControlFlow::Continue(())
     })?;
+    Ok(forget(environment, txn, &ids)? as u64)
+}
+
+/// Takes events out without a trace; how many were stored.
+pub(super) fn forget(
+    environment: &Environment,
+    txn: &mut RwTxn<'_>,
+    ids: &[EventId],
+) -> Result<usize, StoreError> {
     let mut writer = Writer::new(environment, txn, Timestamp::from_secs(0))?;
-    for id in &ids {
-        if let Some(entry) = writer.entry(id.as_bytes())? {
-            writer.erase(entry.seq)?;
-        }
+    let mut forgotten = 0;
+    for id in ids {
+        forgotten += usize::from(writer.forget(id.as_bytes())?);
     }
-    Ok(ids.len() as u64)
+    writer.flush()?;
+    Ok(forgotten)
 }
 
 /// Removes what expired by `now` (NIP-40).

@@ -191,17 +191,21 @@ impl<'a, 'e> Writer<'a, 'e> {
         Ok(())
     }
 
-    /// Takes a stored event out as if it had never come. What it removed stays away.
-    pub(super) fn erase(&mut self, seq: Seq) -> Result<(), StoreError> {
+    /// Takes a stored event out as if it had never come: no tombstone, no version of its address.
+    pub(super) fn forget(&mut self, id: &[u8; 32]) -> Result<bool, StoreError> {
+        let Some(Entry { state: State::Stored, seq }) = self.entry(id)? else { return Ok(false) };
         let event = self.take_out(seq)?;
-        self.tables.ids.delete(self.txn, event.id.as_bytes())?;
-        if let Some(key) = address_of(&event) {
+        self.tables.ids.delete(self.txn, id)?;
+        if let Some(key) = address_of(&event)
+            && let Some(newest) = self.tables.addresses.get(self.txn, &key)?
+            && Newest::read(newest)?.id == *id
+        {
             self.tables.addresses.delete(self.txn, &key)?;
         }
-        Ok(())
+        Ok(true)
     }
 
-    /// Removes a body and its index entries; the entry of the id table stays.
+    /// Takes the body and its index entries out, but not the entry of the id table.
     fn take_out(&mut self, seq: Seq) -> Result<Event, StoreError> {
         let key = seq.to_be_bytes();
         let event = match self.tables.bodies.get(self.txn, &key)? {
