@@ -376,3 +376,15 @@ fn facts_of_an_old_connection_are_facts_still() {
     script.wait(secs(1));
     assert_eq!(script.core.wanted_counts().0, 1);
 }
+
+#[test]
+fn a_resync_while_a_live_request_is_refused_does_not_hold_the_pass_for_ever() {
+    let (mut script, begun) = Script::online(|_| {}, Vec::new());
+    script.operator(Operator::Resync(url(A)));
+    let refused = script.closed(live(&begun)[0], "blocked: no");
+    let again = live(&refused);
+    assert_eq!(again.len(), 1, "the proof in full is tried at once");
+    script.closed(again[0], "blocked: no");
+    assert_eq!(script.status(), RelayStatus::ConnectedDegraded);
+    assert_eq!(script.gaps().len(), 1);
+}

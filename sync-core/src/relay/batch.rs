@@ -1,7 +1,7 @@
 //! A batch: items of one layer being fetched from one relay, as one job a filter. It ends
 //! confirmed or with named gaps, never in between (spec §1).
 
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use nostr::event::EventId;
@@ -222,6 +222,8 @@ pub struct Batch {
     pub range: Range,
     /// How it was announced.
     pub method: Method,
+    /// Gaps of its items when it began, and how often each had been named.
+    pub gaps: BTreeMap<RowId, u32>,
     /// The second look at emptiness.
     pub recheck: Recheck,
     /// Its live requests were renewed because of events that it brought (HIST-11).

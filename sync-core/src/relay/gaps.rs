@@ -1,7 +1,7 @@
 //! What is missing and named: gaps are opened when a batch could not prove something, tried again
 //! with backoff, and closed by proof (HIST-6, HIST-9, CONN-9).
 
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -133,20 +133,23 @@ impl Relay {
         row
     }
 
-    /// Gaps that a batch answers: the one that it tries to close, and those within its range
-    /// that were named before it began. What of them still is missing it names itself.
+    /// The gaps of these items, and how often each was named.
+    pub(crate) fn gaps_of(&self, items: &[Item]) -> BTreeMap<RowId, u32> {
+        let items: BTreeSet<&Item> = items.iter().collect();
+        let of_items = |gap: &Gap| gap.items.iter().any(|item| items.contains(item));
+        let gaps = self.coverage.gaps().filter(|(_, gap)| of_items(gap));
+        gaps.map(|(row, gap)| (row, gap.tries)).collect()
+    }
+
+    /// Gaps that a batch answers: those within its range that were not named anew since it
+    /// began. What of them still is missing it names itself.
     pub(crate) fn answered(&self, batch: &Batch) -> BTreeSet<RowId> {
-        let items: BTreeSet<&Item> = batch.work.items.iter().collect();
-        self.coverage
-            .gaps()
-            .filter(|(row, gap)| {
-                batch.work.gap == Some(*row)
-                    || (gap.since < batch.as_of
-                        && within(gap.range, batch.range)
-                        && gap.items.iter().any(|item| items.contains(item)))
-            })
-            .map(|(row, _)| row)
-            .collect()
+        let rows = batch.gaps.iter().filter(|(row, tries)| {
+            self.coverage
+                .gap(**row)
+                .is_some_and(|gap| gap.tries == **tries && within(gap.range, batch.range))
+        });
+        rows.map(|(row, _)| *row).collect()
     }
 
     /// Names what a batch could not prove; returns the rows.

@@ -355,6 +355,7 @@ impl Session {
             let missing = Missing { range, reason, detail: text.clone(), ids: Vec::new() };
             let naming = Naming { items: &items, tries: 0, row, tried: None };
             relay.name(&missing, &naming, ctx);
+            self.begin_again(&items);
         }
     }
 }

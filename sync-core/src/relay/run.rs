@@ -69,6 +69,7 @@ impl Session {
             as_of: ctx.wall,
             range,
             method,
+            gaps: relay.gaps_of(&work.items),
             recheck: Recheck::Due,
             renewed: false,
             work,
