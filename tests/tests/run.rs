@@ -86,9 +86,6 @@ async fn a_relay_that_stops_is_disconnected_and_comes_back_with_what_was_publish
     relay.stop();
     let within = Duration::from_secs(5);
     daemon.relay_until("disconnected", within, is("disconnected")).await;
-    // The backoff is between half and all of 200 ms × 2^(n−1): the fourth is longer than the
-    // second can be, and so on.
-    let mut longest = Vec::new();
     for failures in [2, 4, 6] {
         let view = daemon
             .relay_until("in backoff", PATIENCE, |relay| {
@@ -96,13 +93,12 @@ async fn a_relay_that_stops_is_disconnected_and_comes_back_with_what_was_publish
             })
             .await;
         assert_eq!(view["health"], "disconnected", "{view}");
-        longest.push(view["failures"].as_u64().expect("a number"));
     }
-    assert!(longest.is_sorted(), "{longest:?}");
+    // Between half and all of 200 ms × 2^(n−1); the first failure was the connection that ended.
     let waits = backoffs(&daemon.log());
     assert!(waits.len() >= 5, "{waits:?}");
     for (n, wait) in waits.iter().enumerate() {
-        let bound = 200 << n;
+        let bound = 400 << n;
         assert!((bound / 2..=bound).contains(wait), "backoff {n} of {waits:?}");
     }
 

@@ -377,8 +377,10 @@ impl Session {
         sub.received += u64::from(tally.received);
         let (role, eose, closed) = (sub.role.clone(), sub.eose, sub.closed);
         if role != Role::Live || !eose {
+            // A commit may be quicker than the tally of what it settled.
+            let before = sub.unsettled();
             sub.historic += u64::from(tally.received);
-            self.unsettled += u64::from(tally.received);
+            self.unsettled += sub.unsettled() - before;
         }
         if !eose && !closed {
             let at = ctx.now + ctx.config.sync.eose_timeout;
