@@ -1,3 +1,5 @@
+//! What a simulated relay answers, frame by frame.
+
 use negentropy::{Id, Negentropy as Side, NegentropyStorageVector};
 use sync_core::id::RelayId;
 
