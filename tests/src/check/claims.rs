@@ -72,6 +72,11 @@ impl Ledger {
         self.relays.iter().map(|(url, row)| (url, row.failures))
     }
 
+    /// Claims, with the relay that each is about.
+    pub fn cohorts(&self) -> impl Iterator<Item = (&RelayUrl, &Cohort)> {
+        self.cohorts.iter().map(|((relay, _), cohort)| (relay, cohort))
+    }
+
     /// Gaps of a relay.
     pub fn gaps<'a>(&'a self, relay: &'a RelayUrl) -> impl Iterator<Item = &'a Gap> {
         self.gaps.iter().filter(move |((of, _), _)| of == relay).map(|(_, gap)| gap)
@@ -91,8 +96,11 @@ pub(super) struct Claims {
 }
 
 impl Claims {
+    /// What the ledger claims at the start is judged as if it were claimed then: it must hold of
+    /// what is durable.
     pub(super) fn new(config: &Config, ledger: Ledger) -> Self {
-        Self { filters: config.accept.filters.clone(), ledger, fresh: Vec::new() }
+        let fresh = ledger.cohorts().map(|(relay, cohort)| (relay.clone(), cohort.clone()));
+        Self { filters: config.accept.filters.clone(), fresh: fresh.collect(), ledger }
     }
 
     pub(super) fn ledger(&self) -> &Ledger {

@@ -173,7 +173,7 @@ impl SimRelay {
         match frame {
             ToRelay::Req(sub, filters) => self.on_req(conn, sub, filters, entropy),
             ToRelay::NegOpen(neg, filter, message) => {
-                self.on_neg_open(conn, neg, &filter, &message)
+                self.on_neg_open(conn, neg, &filter, &message, entropy)
             }
             ToRelay::NegMsg(neg, message) => self.on_neg_msg(conn, neg, &message),
             ToRelay::Close(sub) => {
@@ -219,6 +219,8 @@ impl SimRelay {
             return vec![(now, ToClient::Notice("too many concurrent REQs".to_owned()))];
         }
         let (events, more) = self.answer(&filters, entropy);
+        let ends = self.faults.closes_after_eose
+            && filters.iter().any(|filter| filter.limit.is_none_or(|limit| limit > 0));
         self.session(conn).live.insert(sub, filters);
         let mut answers = Vec::new();
         for event in events {
@@ -244,6 +246,10 @@ impl SimRelay {
             EosePlan::Missing => {}
             EosePlan::Doubled => answers.extend([(now, eose.clone()), (now, eose)]),
             EosePlan::Late(by) => answers.push((by, eose)),
+        }
+        if ends {
+            self.session(conn).live.remove(&sub);
+            answers.push((now, ToClient::Closed(sub, String::new())));
         }
         answers
     }
@@ -301,9 +307,21 @@ impl SimRelay {
         neg: NegId,
         filter: &Filter,
         message: &str,
+        entropy: &mut impl Entropy,
     ) -> Vec<Answer> {
         let now = Duration::ZERO;
-        match self.faults.negentropy.unwrap_or(self.nature.negentropy) {
+        let mut way = self.faults.negentropy.unwrap_or(self.nature.negentropy);
+        if entropy.chance(self.faults.neg_refused) {
+            way = Negentropy::ALL[1 + entropy.index(Negentropy::ALL.len() - 1)];
+        }
+        if way == Negentropy::Speaks
+            && let Some(most) = self.faults.neg_blocked_above
+            && self.store.matching(filter).count() > most
+        {
+            let text = "blocked: this query is too big".to_owned();
+            return vec![(now, ToClient::NegErr(neg, text))];
+        }
+        match way {
             Negentropy::Speaks => {
                 let items =
                     self.store.matching(filter).map(|event| (event.created_at, event.id)).collect();
