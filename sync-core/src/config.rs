@@ -323,6 +323,9 @@ sections! { core_keys;
         allow_private: bool = false,
         /// SOCKS5 proxy, for `.onion` or for all.
         proxy: Option<String> = None,
+        /// Names with their addresses, `name=address`, asked before the resolver; `*=address`
+        /// answers every other name.
+        hosts: Vec<String> = Vec::new(),
         /// Deadline of name resolution.
         dns_timeout: Span = secs(5),
         /// Deadline of the TCP handshake.

@@ -5,6 +5,7 @@
 //! epoch; unknown is `null`. Changes within version 1 only add fields and values.
 
 mod journal;
+mod metrics;
 mod outcome;
 mod relay;
 mod request;
@@ -14,6 +15,10 @@ mod time;
 use serde::{Deserialize, Serialize};
 
 pub use journal::{Changes, Entry, Journal, RelayDetail, Severity, What};
+pub use metrics::{
+    Errors, Metrics, Operations, Performance, Spans, StateSection, TransitionCount, Volume,
+    WindowView,
+};
 pub use outcome::{OutcomeStatus, RelayOutcome, SyncOutcome, SyncProgress};
 pub use relay::{ErrorCategory, GapView, LastError, OutcomeCounts, PassView, RelayView};
 pub use request::{Accepted, RelayAction, SyncRequest};

@@ -5,6 +5,7 @@
 mod budget;
 mod error;
 mod guard;
+mod hosts;
 mod proxy;
 mod resolve;
 mod tcp;
@@ -22,6 +23,7 @@ use tokio::time::{Instant, timeout};
 
 pub(crate) use self::error::{dial_error, io_error, upgrade_error};
 pub use self::guard::{address_refusal, port_is_dialed};
+pub use self::hosts::{Hosts, HostsError};
 pub use self::proxy::{Proxy, ProxyError};
 pub use self::resolve::{FixedResolver, Resolve, ResolveError, ResolveFuture, SystemResolver};
 pub use self::tls::{TlsRoots, TlsRootsError};
@@ -47,6 +49,9 @@ pub enum DialerError {
     /// `dial.proxy` cannot be read.
     #[error(transparent)]
     Proxy(#[from] ProxyError),
+    /// `dial.hosts` cannot be read.
+    #[error(transparent)]
+    Hosts(#[from] HostsError),
     /// No TLS configuration.
     #[error(transparent)]
     Tls(#[from] TlsRootsError),
@@ -78,7 +83,7 @@ impl Dialer {
     ) -> Result<Self, DialerError> {
         Ok(Self {
             config: config.clone(),
-            resolver,
+            resolver: Hosts::parse(&config.hosts)?.before(resolver),
             proxy: config.proxy.as_deref().map(str::parse).transpose()?,
             tls: roots.client_config()?,
             budget: budget::Budget::new(config),

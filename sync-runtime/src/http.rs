@@ -6,6 +6,7 @@ mod control;
 mod explain;
 mod guard;
 mod page;
+mod past;
 mod query;
 mod relay_name;
 mod route;
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 pub use control::{Answer, Control, ControlError};
 
 use crate::observe::Registry;
+use crate::observe::history::SharedHistory;
 
 /// What is served, and where.
 #[derive(Clone, Debug, Default)]
@@ -41,6 +43,8 @@ pub struct Options {
     pub token: Option<Token>,
     /// Where the store is, for documents.
     pub data_dir: Option<PathBuf>,
+    /// History, for `/v1/metrics` and the journal of earlier processes.
+    pub history: Option<SharedHistory>,
 }
 
 /// A bearer token; never printed (T18).

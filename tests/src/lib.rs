@@ -3,6 +3,7 @@
 pub mod check;
 pub mod corpus;
 pub mod entropy;
+pub mod fuzz;
 pub mod paging_relay;
 pub mod scenario;
 pub mod sim;

@@ -181,7 +181,8 @@ impl Scenario {
                     (relay, world.status(relay), gaps)
                 })
                 .collect();
-            return Err(format!("L1: not caught up after {:?}: {states:?}", world.elapsed()));
+            let (elapsed, rest) = (world.elapsed(), world.describe());
+            return Err(format!("L1: not caught up after {elapsed:?}: {states:?}, {rest}"));
         }
         let wanted = corpus.wanted(&Mode::Archive, &healed().collect());
         self.complete(world, corpus, &wanted)?;

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use sync_core::url::RelayUrl;
+use sync_runtime::dial::Hosts;
 use sync_runtime::settings::Settings;
 
 use super::nest;
@@ -23,6 +24,7 @@ pub(super) fn one(key: &str, value: &Value) -> Result<(), String> {
     if let Some(key) = &config.identity.key {
         nostr::key::PublicKey::parse(key).map_err(|_| format!("`{key}` is no public key"))?;
     }
+    Hosts::parse(&config.dial.hosts).map_err(|error| error.to_string())?;
     match &settings.socket.0 {
         Some(path) if path.to_string_lossy().contains("://") => {
             Err(format!("`{}` is no path", path.display()))

@@ -14,12 +14,11 @@ use tokio_util::sync::CancellationToken;
 use super::answer::{Body, Refusal, bytes, document};
 use super::control::{Answer, Control, ControlError};
 use super::guard::{Door, Guard};
-use super::query::{JournalQuery, decode};
+use super::query::decode;
 use super::stream::Recent;
 use super::{Options, explain, page, relay_name};
-use crate::api::{
-    Accepted, DaemonView, Journal, Ready, RelayAction, Relays, Schema, Status, SyncRequest,
-};
+use crate::api::{Accepted, DaemonView, Ready, RelayAction, Relays, Schema, Status, SyncRequest};
+use crate::observe::history::SharedHistory;
 use crate::observe::{Format, Registry};
 
 /// The body of a request.
@@ -38,6 +37,7 @@ pub(super) struct Routes {
     data_dir: Option<String>,
     stop: CancellationToken,
     recent: Recent,
+    history: Option<SharedHistory>,
 }
 
 type Answered = Result<Response<Body>, Refusal>;
@@ -51,8 +51,9 @@ impl Routes {
         stop: CancellationToken,
     ) -> Self {
         let data_dir = options.data_dir.map(|dir| dir.display().to_string());
+        let (metrics, history) = (options.metrics, options.history);
         let recent = Recent::new();
-        Self { registry, control, guard, metrics: options.metrics, data_dir, stop, recent }
+        Self { registry, control, guard, metrics, data_dir, stop, recent, history }
     }
 
     /// Answers one request, and counts it by route and status.
@@ -92,7 +93,8 @@ impl Routes {
             ["healthz"] => self.health().await,
             ["readyz"] => self.ready().await,
             ["v1", "stream"] => self.stream(request).await,
-            ["v1", "journal"] => Ok(self.ok(self.journal(request.uri().query())?)),
+            ["v1", "journal"] => Ok(self.ok(self.journal(request.uri().query()).await?)),
+            ["v1", "metrics"] => Ok(self.ok(self.measured(request.uri().query()).await?)),
             ["v1", "status"] => Ok(self.ok(self.status().await?)),
             ["v1", "relays"] => Ok(self.ok(Relays { relays: self.status().await?.relays })),
             ["v1", "relays", name] => {
@@ -157,13 +159,6 @@ impl Routes {
         Ok(page::page(&status, &self.daemon(), &latest, self.registry.now()))
     }
 
-    /// The latest entries that the query asks for.
-    fn journal(&self, query: Option<&str>) -> Result<Journal, Refusal> {
-        let asked = JournalQuery::parse(query)?;
-        let (entries, truncated) = self.registry.latest(asked.limit, |entry| asked.keeps(entry));
-        Ok(Journal { entries, truncated })
-    }
-
     pub(super) async fn status(&self) -> Result<Status, Refusal> {
         self.within(self.control.status()).await
     }
@@ -221,6 +216,10 @@ impl Routes {
         &self.registry
     }
 
+    pub(super) fn history(&self) -> Option<&SharedHistory> {
+        self.history.as_ref()
+    }
+
     pub(super) fn stop(&self) -> &CancellationToken {
         &self.stop
     }
@@ -246,6 +245,7 @@ fn name(segments: &[&str]) -> &'static str {
         ["v1", "explain", ..] => "explain",
         ["v1", "stream"] => "stream",
         ["v1", "journal"] => "journal",
+        ["v1", "metrics"] => "v1_metrics",
         ["v1", "stop"] => "stop",
         ["v1", "sync"] => "sync",
         _ => "other",

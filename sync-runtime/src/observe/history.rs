@@ -4,7 +4,9 @@
 
 mod delta;
 mod journal;
+mod report;
 mod rollup;
+mod shared;
 mod window;
 
 use std::collections::BTreeMap;
@@ -14,6 +16,8 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, params};
 
 pub use delta::{Delta, Gauge, SeriesKey};
+pub use report::{SECTIONS, Selection, metrics};
+pub use shared::SharedHistory;
 pub use window::Window;
 
 use super::Registry;

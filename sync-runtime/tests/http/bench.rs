@@ -1,6 +1,6 @@
 //! A server over real sockets for tests, and a client for it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use http_body_util::{BodyExt, Full};
@@ -13,6 +13,7 @@ use sync_core::input::Operator;
 use sync_core::url::RelayUrl;
 use sync_runtime::api::{Document, ErrorView, Explain, Ready, Status};
 use sync_runtime::http::{Answer, Control, ControlError, Options, Server};
+use sync_runtime::observe::history::{History, Keep, SharedHistory};
 use sync_runtime::observe::{Build, Registry};
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -72,6 +73,20 @@ impl Bench {
     }
 
     pub async fn with(ready: bool, change: impl FnOnce(&mut Options)) -> Self {
+        Self::build(ready, |options, _, _| change(options)).await
+    }
+
+    /// With history that nobody but a request flushes.
+    pub async fn with_history() -> Self {
+        Self::build(true, |options, registry, dir| {
+            let path = dir.join("history.sqlite");
+            let history = History::open(&path, registry.clone(), Keep::default());
+            options.history = Some(SharedHistory::new(history.expect("it opens")));
+        })
+        .await
+    }
+
+    async fn build(ready: bool, change: impl FnOnce(&mut Options, &Registry, &Path)) -> Self {
         let dir = TempDir::new().expect("a directory");
         let socket = dir.path().join("run/control.sock");
         let registry = Registry::system(Build { version: "0.1.0", commit: "unknown" });
@@ -84,7 +99,7 @@ impl Bench {
             metrics: true,
             ..Options::default()
         };
-        change(&mut options);
+        change(&mut options, &registry, dir.path());
         let server = Server::bind(options, registry.clone()).await.expect("a free port");
         let host = server.address().expect("it listens").to_string();
         let daemon = Arc::new(Daemon { registry, asked: Mutex::default(), ready });

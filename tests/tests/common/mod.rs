@@ -3,6 +3,7 @@
 
 pub(crate) mod client;
 pub(crate) mod local_relay;
+pub(crate) mod program;
 pub(crate) mod proxy;
 pub(crate) mod python_relay;
 pub(crate) mod script_relay;

@@ -165,6 +165,21 @@ fn a_walk_that_is_cut_after_any_page_goes_on_from_where_it_was_proven() {
 }
 
 #[test]
+fn a_dense_second_that_was_split_is_not_walked_again_after_a_cut() {
+    let mut relay = relay(with_dense_second(1_605), 50, Habits::default());
+    let mut memory = PageMemory::default();
+    let mut drive = Drive::new(&filter(Some(8), None, None), range(0), &PageConfig::default());
+    let mut proven = BTreeSet::new();
+    while drive.turn(&mut relay, &mut memory) == Step::Ask {
+        let splitting = drive.walk.ask(&memory).split.is_some();
+        proven.extend(drive.walk.proven_down_to().map(|at| (at, splitting)));
+    }
+    assert!(proven.contains(&(secs(1_605), true)), "{proven:?}");
+    assert!(proven.contains(&(secs(1_604), false)), "{proven:?}");
+    assert!(!proven.contains(&(secs(1_604), true)), "{proven:?}");
+}
+
+#[test]
 fn a_page_without_its_eose_proves_nothing_and_is_asked_again() {
     let filter = filter(None, Some(&[1]), None);
     let stored = rows((0..200).map(|i| 1000 + i));
@@ -234,6 +249,29 @@ fn frames_that_cannot_be_read_leave_the_seconds_they_may_have_come_from() {
     assert_eq!(walk.on_page(&page, EoseHints::default(), &mut memory), Step::End);
     let below = Range { since: secs(10), until: secs(100) };
     assert_eq!(walk.gaps()[1], (below, GapReason::Malformed));
+}
+
+#[test]
+fn the_oldest_event_of_all_leaves_a_gap_when_it_can_never_be_read() {
+    struct BrokenFirst(PagingRelay);
+    impl Answers for BrokenFirst {
+        fn answer(&mut self, filter: &Filter) -> Answer {
+            let mut answer = self.0.req(filter);
+            let sent = answer.frames.len();
+            answer.frames.retain(|row| row.at > 1000);
+            answer.malformed = (sent - answer.frames.len()) as u32;
+            answer
+        }
+    }
+    let stored = rows([1000].into_iter().chain(1500..1520));
+    let filter = filter(None, Some(&[1]), None);
+    let mut relay = BrokenFirst(relay(stored.clone(), 50, Habits::default()));
+    let mut drive = Drive::new(&filter, range(0), &PageConfig::default());
+    let mut memory = PageMemory::default();
+    while drive.turn(&mut relay, &mut memory) == Step::Ask {}
+    assert_eq!(judge(&drive, &stored, &BTreeSet::new()).class, Class::Gap);
+    let below = Range { since: secs(0), until: secs(1500) };
+    assert!(drive.walk.gaps().contains(&(below, GapReason::Malformed)));
 }
 
 fn page() -> PageTally {

@@ -221,6 +221,26 @@ fn a_page_is_measured_against_what_the_walk_saw_and_what_came_live() {
 }
 
 #[test]
+fn what_a_page_without_eose_brought_is_not_known_to_its_walk() {
+    let mut meter = meter();
+    meter.on_subscribe(SUB, &[kind_1()], page_of(1, None));
+    receive(&mut meter, SUB, &head(1, 60, 1));
+    meter.on_unsubscribe(SUB, &mut Vec::new());
+    meter.on_subscribe(SubId(6), &[kind_1()], page_of(1, None));
+    assert_eq!(receive(&mut meter, SubId(6), &head(1, 60, 1)), Verdict::New);
+    eose(&mut meter, SubId(6));
+    for sub in [7, 8] {
+        meter.on_subscribe(SubId(sub), &[kind_1()], page_of(1, Some(60)));
+        assert_eq!(receive(&mut meter, SubId(sub), &head(2, 60, 1)), Verdict::New);
+        meter.on_unsubscribe(SubId(sub), &mut Vec::new());
+    }
+    meter.on_subscribe(SubId(9), &[kind_1()], page_of(1, Some(60)));
+    receive(&mut meter, SubId(9), &head(2, 60, 1));
+    let page = eose(&mut meter, SubId(9)).pop().and_then(|tally| tally.page).expect("a page");
+    assert_eq!((page.new_at_known_oldest, page.missing_at_known_oldest), (1, 1));
+}
+
+#[test]
 fn parts_of_a_split_are_held_against_what_is_known_of_the_second() {
     let mut meter = meter();
     let tags = |values: &[&str]| Filter::new().hashtags(values.iter().copied()).until(secs(40));

@@ -118,12 +118,13 @@ impl Answers for Anything {
 }
 
 /// Cases of each property; `PAGING_CASES` sets another number.
-fn cases() -> u32 {
-    std::env::var("PAGING_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(200)
+fn config() -> ProptestConfig {
+    let cases = std::env::var("PAGING_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(200);
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     /// Assertions 1 and 7.
     #[test]

@@ -1,0 +1,1 @@
+//! Documents that name files, keys or numbers: what they say is there.
