@@ -52,6 +52,7 @@ impl Session {
         let partial = relay.coverage.is_degraded();
         relay.why = if partial { Reason::BatchFailed } else { Reason::HistoricComplete };
         relay.pass_finished_at = Some(ctx.wall);
+        relay.pass_finished_here = true;
         relay.persist(ctx);
         ctx.emit(Event::PassEnded {
             relay: relay.id,
