@@ -27,8 +27,11 @@ impl RelayMachine {
                 session.on_notice(&text, relay, ctx);
                 true
             }
-            Frame::NegErr { neg, text, limit: _ } => {
-                session.on_neg_refused(neg, &text, NegFallback::Refused, relay, ctx)
+            Frame::NegErr { neg, text, limit } => {
+                match closed::is_size_refusal(text.as_str(), limit) {
+                    true => session.on_neg_too_big(neg, relay, ctx),
+                    false => session.on_neg_refused(neg, NegFallback::Refused, relay, ctx),
+                }
             }
             // Publishing and authentication are driven by the shell's own relay and keys.
             Frame::Ok { .. } | Frame::Auth { .. } => true,
@@ -46,7 +49,7 @@ impl Session {
     ) -> bool {
         let neg = NegId(id.0);
         if self.negs.contains_key(&neg) {
-            return self.on_neg_refused(neg, text, NegFallback::Closed, relay, ctx);
+            return self.on_neg_refused(neg, NegFallback::Closed, relay, ctx);
         }
         let open = self.open_count();
         let Some(sub) = self.subs.get_mut(&id).filter(|sub| !sub.closed) else { return false };
@@ -91,7 +94,7 @@ impl Session {
             None if self.only_negs_outstanding() => {
                 let open: Vec<NegId> = self.negs.keys().copied().collect();
                 for neg in open {
-                    self.on_neg_refused(neg, text, NegFallback::Notice, relay, ctx);
+                    self.on_neg_refused(neg, NegFallback::Notice, relay, ctx);
                 }
             }
             None => ctx.emit(Event::Notice { relay: relay.id, text: text.clone() }),

@@ -116,7 +116,7 @@ impl Session {
         let limits = &ctx.config.limits;
         if round > limits.neg_rounds || bytes > limits.neg_pass_bytes.0 {
             self.stop_negs(&[neg], ctx, relay);
-            self.refuse(neg, NegFallback::Garbage, relay, ctx);
+            self.on_neg_refused(neg, NegFallback::Garbage, relay, ctx);
         } else {
             let at = ctx.now + ctx.config.sync.neg_timeout;
             self.arm(Timer::Neg(neg), at, relay, ctx);
@@ -197,22 +197,31 @@ impl Session {
     pub(crate) fn on_neg_refused(
         &mut self,
         neg: NegId,
-        text: &RelayText,
         why: NegFallback,
         relay: &mut Relay,
         ctx: &mut Context<'_>,
     ) -> bool {
         let Some((batch, job)) = self.end_neg(neg, relay, ctx) else { return false };
-        let for_size = why == NegFallback::Refused && text.as_str().starts_with("blocked:");
-        let halves = self.job(batch, job).and_then(|job| for_size.then(|| halves(job)).flatten());
-        match halves {
-            Some(ranges) => {
-                self.learn_spoken(relay, ctx);
-                self.split_job(batch, job, &ranges);
-                self.after_job(batch, job, relay, ctx);
-            }
-            None => self.give_up(batch, job, why, relay, ctx),
-        }
+        self.give_up(batch, job, why, relay, ctx);
+        self.run(relay, ctx);
+        true
+    }
+
+    /// The relay takes a smaller range: windows by time, until they are small enough (HIST-4).
+    pub(crate) fn on_neg_too_big(
+        &mut self,
+        neg: NegId,
+        relay: &mut Relay,
+        ctx: &mut Context<'_>,
+    ) -> bool {
+        let Some((batch, job)) = self.negs.get(&neg).copied() else { return false };
+        let Some(ranges) = self.job(batch, job).and_then(|job| halves(job)) else {
+            return self.on_neg_refused(neg, NegFallback::Refused, relay, ctx);
+        };
+        self.end_neg(neg, relay, ctx);
+        self.learn_spoken(relay, ctx);
+        self.split_job(batch, job, &ranges);
+        self.after_job(batch, job, relay, ctx);
         self.run(relay, ctx);
         true
     }
@@ -220,11 +229,7 @@ impl Session {
     /// A session made no progress in time.
     pub(crate) fn on_neg_timeout(&mut self, neg: NegId, relay: &mut Relay, ctx: &mut Context<'_>) {
         self.stop_negs(&[neg], ctx, relay);
-        self.refuse(neg, NegFallback::Timeout, relay, ctx);
-    }
-
-    fn refuse(&mut self, neg: NegId, why: NegFallback, relay: &mut Relay, ctx: &mut Context<'_>) {
-        self.on_neg_refused(neg, &RelayText::default(), why, relay, ctx);
+        self.on_neg_refused(neg, NegFallback::Timeout, relay, ctx);
     }
 
     /// Sends NEG-CLOSE for sessions of ours.

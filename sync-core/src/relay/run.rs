@@ -65,6 +65,8 @@ impl Session {
             full: range.since.as_secs() == 0,
             method,
             recheck: Recheck::Due,
+            looked: 0,
+            looking: 0,
             work,
         };
         ctx.shared.want.discovering += u32::from(batch.discovers());
@@ -274,7 +276,7 @@ impl Session {
         {
             match batch.recheck {
                 Recheck::Due if batch.emptied().next().is_some() => batch.recheck = Recheck::Ready,
-                Recheck::Due | Recheck::Over => {
+                Recheck::Due => {
                     let id = batch.id;
                     self.end_batch(id, relay, ctx);
                 }
@@ -303,12 +305,8 @@ impl Session {
                 }
                 self.after_job(batch, job, relay, ctx);
             }
-            // Its walk had ended in emptiness; that stands unproven.
             Role::Recheck { batch, job } => {
-                if let Some(state) = self.job(batch, job) {
-                    let range = state.range;
-                    state.fail(range, reason, text.clone());
-                }
+                self.fail_look(batch, reason, text);
                 self.on_rechecked(batch, job, false, relay, ctx);
             }
             Role::Ids { batch, job } => self.on_ids_answered(batch, job, relay, ctx),
