@@ -168,9 +168,9 @@ struct View<'a> {
 }
 
 impl Truth for View<'_> {
-    fn held(&self, url: &RelayUrl, as_of: Timestamp) -> Vec<&Event> {
+    fn held(&self, url: &RelayUrl, as_of: Timestamp) -> Vec<(Timestamp, &Event)> {
         let relay = self.relays.iter().find(|relay| relay.url == *url && relay.is_honest());
-        relay.into_iter().flat_map(|relay| relay.held(as_of)).map(Arc::as_ref).collect()
+        relay.into_iter().flat_map(|relay| relay.held(as_of)).collect()
     }
 
     fn is_settled(&self, event: &Event) -> bool {

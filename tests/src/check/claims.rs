@@ -91,6 +91,8 @@ impl Ledger {
 #[derive(Debug)]
 pub(super) struct Claims {
     filters: Vec<Filter>,
+    /// A resumed walk looks back so far from what was proven (HIST-1).
+    overlap: u64,
     ledger: Ledger,
     fresh: Vec<(RelayUrl, Cohort)>,
 }
@@ -100,7 +102,12 @@ impl Claims {
     /// what is durable.
     pub(super) fn new(config: &Config, ledger: Ledger) -> Self {
         let fresh = ledger.cohorts().map(|(relay, cohort)| (relay.clone(), cohort.clone()));
-        Self { filters: config.accept.filters.clone(), fresh: fresh.collect(), ledger }
+        Self {
+            filters: config.accept.filters.clone(),
+            overlap: config.sync.reconnect_overlap.as_secs(),
+            fresh: fresh.collect(),
+            ledger,
+        }
     }
 
     pub(super) fn ledger(&self) -> &Ledger {
@@ -130,6 +137,13 @@ impl Claims {
             let missing: Vec<&Event> = truth
                 .held(&relay, cohort.as_of)
                 .into_iter()
+                // What the relay got after the last full proof with an older date is the affair of
+                // the next one.
+                .filter(|(arrived, event)| {
+                    *arrived < cohort.full_as_of
+                        || event.created_at.as_secs() + self.overlap >= arrived.as_secs()
+                })
+                .map(|(_, event)| event)
                 .filter(|event| event.created_at <= cohort.until && wanted(event))
                 .filter(|event| !truth.is_settled(event) && !self.is_named(&relay, event))
                 .collect();

@@ -127,6 +127,8 @@ pub struct Faults {
     pub neg_refused: u32,
     /// NEG-OPENs of more items than this are blocked for their size.
     pub neg_blocked_above: Option<usize>,
+    /// Filters by id bring nothing.
+    pub refuses_ids: bool,
     /// A REQ that asks for stored events is closed by the relay after its EOSE.
     pub closes_after_eose: bool,
     /// Ids that reconciliation promises and no REQ brings.

@@ -101,13 +101,14 @@ impl SimRelay {
 
     /// Does these things wrong from now on, and nothing else. What it is like stays.
     pub fn misbehave(&mut self, faults: Faults) {
-        self.lied |= faults.bad_signatures > 0 || !faults.withheld.is_empty();
+        self.lied |= faults.bad_signatures > 0 || !faults.withheld.is_empty() || faults.refuses_ids;
         self.faults = faults;
     }
 
-    /// What it had before this second and still has.
-    pub fn held(&self, as_of: Timestamp) -> impl Iterator<Item = &Arc<Event>> {
-        self.store.iter().filter(move |event| self.arrived[&event.id] < as_of)
+    /// What it had before this second and still has, and when it got it.
+    pub fn held(&self, as_of: Timestamp) -> impl Iterator<Item = (Timestamp, &Event)> {
+        let all = self.store.iter().map(|event| (self.arrived[&event.id], event.as_ref()));
+        all.filter(move |(arrived, _)| *arrived < as_of)
     }
 
     /// Ends every connection.
@@ -253,7 +254,8 @@ impl SimRelay {
     fn answer(&self, filters: &[Filter], entropy: &mut impl Entropy) -> (Vec<Arc<Event>>, bool) {
         let mut seen = BTreeSet::new();
         let (mut events, mut more) = (Vec::new(), false);
-        for filter in filters {
+        let refused = |filter: &&Filter| self.faults.refuses_ids && filter.ids.is_some();
+        for filter in filters.iter().filter(|filter| !refused(filter)) {
             let cap = self.nature.cap.unwrap_or(usize::MAX);
             let most = filter.limit.unwrap_or(usize::MAX).min(cap);
             let mut matching = self.store.matching(filter);
