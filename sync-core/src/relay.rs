@@ -15,7 +15,7 @@ use crate::health::Health;
 use crate::id::{ConnId, RelayId};
 use crate::input::{CloseReason, DialError, DialErrorKind};
 use crate::item::Item;
-use crate::ledger::{LedgerChange, LedgerRow, RelayRow};
+use crate::ledger::{Cohort, LedgerChange, LedgerRow, RelayRow};
 use crate::relay::limits::Limits;
 use crate::relay::negentropy::Negentropy;
 use crate::relay::page::PageMemory;
@@ -100,12 +100,9 @@ impl Relay {
     /// minus the overlap; 0 when one of them was never proven (S8).
     pub(crate) fn resume_since(&self, items: &[Item], ctx: &Context<'_>) -> Timestamp {
         let overlap = ctx.config.sync.reconnect_overlap.as_secs();
-        let watermark = |item: &Item| {
-            let cohort = self.coverage.cohort(item)?;
-            Some(cohort.live_until.unwrap_or(cohort.until).max(cohort.until).as_secs())
-        };
-        let oldest = items.iter().map(|item| watermark(item).unwrap_or(0)).min().unwrap_or(0);
-        Timestamp::from_secs(oldest.saturating_sub(overlap))
+        let watermark = |item: &Item| self.coverage.cohort(item).map(Cohort::watermark);
+        let oldest = items.iter().map(|item| watermark(item).unwrap_or_default()).min();
+        Timestamp::from_secs(oldest.unwrap_or_default().as_secs().saturating_sub(overlap))
     }
 
     /// The row of the ledger.
@@ -410,12 +407,13 @@ impl RelayMachine {
     /// What of a connection outlives it: the history that its walks finished (HIST-6).
     fn end_session(&mut self, session: &Session, ctx: &mut Context<'_>) {
         let relay = &mut self.relay;
-        ctx.shared.agenda.cancel_where(relay.id, |_| true);
         relay.disconnected_at = Some(ctx.wall);
         for batch in session.batches.values() {
             ctx.shared.want.discovering -= u32::from(batch.discovers());
             relay.keep_cut(batch, ctx);
         }
+        // Last: naming a gap arms its retry.
+        ctx.shared.agenda.cancel_where(relay.id, |_| true);
         if let Some(pass) = session.pass {
             ctx.emit(Event::PassEnded {
                 relay: relay.id,

@@ -70,6 +70,8 @@ pub struct Want {
     threads_of: BTreeMap<Coordinate, BTreeSet<EventId>>,
     ids: BTreeMap<EventId, BTreeSet<RelayId>>,
     ids_done: Vec<EventId>,
+    /// Ids that a relay does not have.
+    ids_refused: Vec<(EventId, RelayId)>,
     /// Ids that are not to be asked for yet (ACPT-8).
     later: BTreeMap<(Timestamp, EventId), Vec<RelayUrl>>,
     needed: BTreeMap<RelayId, BTreeSet<Item>>,
@@ -438,13 +440,36 @@ impl Want {
         }
     }
 
+    /// A relay was asked for an id and answered without it: it is not asked again (REJ-3).
+    pub fn mark_refused(&mut self, id: EventId, relay: RelayId) {
+        if self.ids.contains_key(&id) {
+            self.ids_refused.push((id, relay));
+        }
+    }
+
     /// What the next settled id changes, if there is one.
     pub fn take_done(&mut self) -> Option<Deltas> {
-        let id = self.ids_done.pop()?;
         let mut deltas = Deltas::new();
-        if self.ids.remove(&id).is_some() {
-            self.settle_item(&Item::Id(id), false, &mut deltas);
-        }
+        let id = match (self.ids_done.pop(), self.ids_refused.pop()) {
+            (None, None) => return None,
+            (Some(id), refused) => {
+                self.ids_refused.extend(refused);
+                self.ids.remove(&id);
+                id
+            }
+            (None, Some((id, relay))) => {
+                let relays = self.ids.get_mut(&id);
+                let left = relays.is_some_and(|relays| {
+                    relays.remove(&relay);
+                    !relays.is_empty()
+                });
+                if !left {
+                    self.ids.remove(&id);
+                }
+                id
+            }
+        };
+        self.settle_item(&Item::Id(id), false, &mut deltas);
         Some(deltas)
     }
 }

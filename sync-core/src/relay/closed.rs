@@ -79,11 +79,11 @@ fn is_rate_limit(text: &str) -> bool {
         || word(text, |w| w.starts_with("throttl"))
 }
 
-/// Whether a NEG-ERR refuses a range for its size and not NIP-77 as such (HIST-4): it names a
-/// limit, or its words do.
-pub fn is_size_refusal(text: &str, limit: Option<u64>) -> bool {
-    let size = |w: &str| matches!(w, "big" | "large" | "many" | "size" | "limit" | "results");
-    prefix(text) == Some("blocked") && (limit.is_some() || word(text, size))
+/// Whether a NEG-ERR refuses a session for its size (HIST-4).
+pub fn is_too_large(text: &str) -> bool {
+    prefix(text) == Some("blocked")
+        && (["many", "big", "large"].iter().any(|much| phrase(text, "too", much))
+            || word(text, |w| w.starts_with("max")))
 }
 
 /// What the text of a CLOSED means.
@@ -142,14 +142,6 @@ mod tests {
         for (text, meaning) in cases {
             assert_eq!(closed(text), meaning, "{text}");
         }
-    }
-
-    #[test]
-    fn a_range_is_halved_only_when_it_was_refused_for_its_size() {
-        assert!(is_size_refusal("blocked: this query is too big", None));
-        assert!(is_size_refusal("blocked: no", Some(500_000)));
-        assert!(!is_size_refusal("blocked: no negentropy here", None));
-        assert!(!is_size_refusal("error: too big", None));
     }
 
     #[test]

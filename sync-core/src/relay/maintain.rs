@@ -1,10 +1,13 @@
 //! Maintenance: work beside the pass that leaves the status as it is (spec §1; CONN-5, HIST-1,
 //! HIST-11).
 
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use crate::agenda::Timer;
 use crate::context::Context;
+use crate::event::Event;
+use crate::id::{BatchId, SubId};
 use crate::item::{Item, Layer};
 use crate::relay::Relay;
 use crate::relay::batch::{Scope, Work};
@@ -35,14 +38,51 @@ impl Session {
 
     /// Maintenance of items that are wanted and idle: the status stays (spec §1).
     pub(crate) fn maintain(&mut self, items: &[Item], scope: Scope, ctx: &Context<'_>) {
-        let idle: Vec<Item> = items
+        let (busy, idle): (Vec<Item>, Vec<Item>) = items
             .iter()
-            .filter(|item| self.done.contains(item) && !self.busy.contains(item))
+            .filter(|item| self.done.contains(item))
             .cloned()
-            .collect();
+            .partition(|item| self.busy.contains_key(item));
+        if scope == Scope::Full {
+            for item in busy {
+                self.again.entry(item).or_insert(false);
+            }
+        }
         let values = ctx.config.fetch.values_per_filter.max(1) as usize;
         for chunk in idle.chunks(values) {
             self.enqueue(Work { items: chunk.to_vec(), scope, pass: false, gap: None });
+        }
+    }
+
+    /// History brought what live sync should have (HIST-11): it is told, and the live requests of
+    /// the batch are renewed, once.
+    pub(crate) fn on_gap_events(
+        &mut self,
+        id: BatchId,
+        count: u32,
+        relay: &mut Relay,
+        ctx: &mut Context<'_>,
+    ) {
+        if count == 0 {
+            return;
+        }
+        ctx.emit(Event::GapEvents { relay: relay.id, count });
+        let Some(batch) = self.batches.get_mut(&id) else { return };
+        if core::mem::replace(&mut batch.renewed, true) {
+            return;
+        }
+        let standing: BTreeSet<SubId> = batch
+            .work
+            .items
+            .iter()
+            .filter_map(|item| self.live_of.get(item))
+            .filter(|sub| self.live.get(sub).is_some_and(|live| live.answered))
+            .copied()
+            .collect();
+        for sub in standing {
+            self.close_sub_after(sub, relay, ctx, |session, relay, ctx| {
+                session.ask_again(sub, relay, ctx);
+            });
         }
     }
 

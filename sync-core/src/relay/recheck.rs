@@ -28,7 +28,11 @@ impl Session {
         let limit = relay.pages.limit(&ctx.config.page) as usize;
         let most = ctx.config.fetch.filters_per_req.max(1) as usize;
         let jobs: Vec<usize> = batch.emptied().take(most).collect();
-        let (Some(first), Some(last)) = (jobs.first(), jobs.last()) else { return };
+        let (Some(first), Some(last)) = (jobs.first(), jobs.last()) else {
+            // Events came late: what was empty has its gap now.
+            batch.recheck = Recheck::Due;
+            return self.after_job(id, 0, relay, ctx);
+        };
         let filter = |job: &usize| -> Filter {
             let Job { filter, range, .. } = &batch.jobs[*job];
             filter.clone().since(range.since).until(range.until).limit(limit)

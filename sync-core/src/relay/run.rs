@@ -62,11 +62,12 @@ impl Session {
             began: ctx.now,
             live_since,
             as_of: ctx.wall,
-            full: range.since.as_secs() == 0,
+            range,
             method,
             recheck: Recheck::Due,
             looked: 0,
             looking: 0,
+            renewed: false,
             work,
         };
         ctx.shared.want.discovering += u32::from(batch.discovers());
@@ -88,7 +89,7 @@ impl Session {
             Scope::Full => Range::up_to(top),
             Scope::Auto if negotiates => Range::up_to(top),
             Scope::Auto => Range { since: relay.resume_since(&work.items, ctx), until: top },
-            // What came while the live request did not stand is part of it.
+            Scope::Since(since) => Range { since: since.min(top), until: top },
             Scope::Range(range) => range,
         }
     }
@@ -153,7 +154,7 @@ impl Session {
             && walk.on_late(number) == Step::End
             && job.stage == Stage::ToWalk
         {
-            job.end_walk();
+            job.stage = Stage::Walked;
         }
         if let Some(page) = &tally.page
             && job.stage == Stage::Walking(sub)
@@ -211,7 +212,7 @@ impl Session {
         relay.pages.age(wall, ctx.config.learn.ttl);
         match walk.on_page(&page, hints, &mut relay.pages) {
             Step::Ask => state.stage = Stage::ToWalk,
-            Step::End => state.end_walk(),
+            Step::End => state.stage = Stage::Walked,
         }
         self.after_job(batch, job, relay, ctx);
     }
@@ -309,7 +310,12 @@ impl Session {
                 self.fail_look(batch, reason, text);
                 self.on_rechecked(batch, job, false, relay, ctx);
             }
-            Role::Ids { batch, job } => self.on_ids_answered(batch, job, relay, ctx),
+            Role::Ids { batch, job } => {
+                if let Some(state) = self.job(batch, job) {
+                    state.need.failed = Some((reason, text.clone()));
+                }
+                self.on_ids_answered(batch, job, relay, ctx);
+            }
         }
     }
 
@@ -318,8 +324,13 @@ impl Session {
         if self.subs.get(&id).is_none_or(|sub| sub.eose || sub.closed) {
             return;
         }
-        self.close_sub_after(id, relay, ctx, |session, relay, ctx| {
-            session.fail_request(id, GapReason::Timeout, &RelayText::default(), relay, ctx);
+        // FILT-3: a relay that ignores `limit: 0` is asked by time instead.
+        let learns = self.live.contains_key(&id) && relay.limits.refuse_limit_0(ctx.wall);
+        self.close_sub_after(id, relay, ctx, |session, relay, ctx| match learns {
+            true => session.ask_again(id, relay, ctx),
+            false => {
+                session.fail_request(id, GapReason::Timeout, &RelayText::default(), relay, ctx);
+            }
         });
     }
 
@@ -355,10 +366,15 @@ impl Session {
             }
             Role::Recheck { batch, .. } => {
                 if let Some(batch) = self.batches.get_mut(&batch) {
-                    batch.recheck = Recheck::Due;
+                    batch.recheck = Recheck::Ready;
                 }
             }
-            Role::Ids { batch, job } => self.on_ids_answered(batch, job, relay, ctx),
+            Role::Ids { batch, job } => {
+                if let Some(state) = self.job(batch, job) {
+                    state.need.again = true;
+                }
+                self.on_ids_answered(batch, job, relay, ctx);
+            }
         }
     }
 }

@@ -31,6 +31,7 @@ impl Session {
         self.waiting.iter().any(|work| work.pass)
             || self.live.values().any(|live| live.then.iter().any(|work| work.pass))
             || self.batches.values().any(|batch| batch.work.pass)
+            || self.again.values().any(|pass| *pass)
     }
 
     /// Both looks of the double-check; called after every input (S1).

@@ -1,13 +1,11 @@
 //! What each timer of a relay does when it fires (T3: once, with the real `now`).
 
-use alloc::vec::Vec;
-
 use nostr::types::Timestamp;
 
 use crate::agenda::Timer;
 use crate::context::Context;
 use crate::input::{CloseReason, DialError, DialErrorKind};
-use crate::item::{Range, RelayText};
+use crate::item::RelayText;
 use crate::relay::batch::Scope;
 use crate::relay::{Phase, RelayMachine};
 use crate::status::Reason;
@@ -59,8 +57,7 @@ impl RelayMachine {
             Timer::Audit => {
                 let window = ctx.config.sync.audit_window.as_secs();
                 let since = Timestamp::from_secs(ctx.wall.as_secs().saturating_sub(window));
-                let range = Range { since, until: ctx.top() };
-                session.maintain_all(Scope::Range(range), relay, ctx);
+                session.maintain_all(Scope::Since(since), relay, ctx);
                 let at = ctx.now + ctx.config.sync.audit_interval;
                 ctx.shared.agenda.arm(Some(relay.id), Timer::Audit, at);
             }
@@ -105,11 +102,7 @@ impl RelayMachine {
         let Some((session, relay)) = self.session() else { return };
         session.begin_pass(trigger, relay, ctx);
         session.done.clear();
-        let rows: Vec<_> = relay.coverage.gaps().map(|(row, _)| row).collect();
-        for row in rows {
-            let wall = ctx.wall;
-            let _ = relay.coverage.update_gap(row, |gap| gap.retry_at = wall);
-        }
+        relay.hasten(|_| true, ctx);
         session.replan_full(relay, ctx);
     }
 }

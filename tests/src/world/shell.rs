@@ -56,9 +56,7 @@ impl World {
             Command::Emit(Emitted::Ended) => self.ended = true,
             Command::Persist(change) => self.persist(change),
             // The world has no keys and no own relay.
-            Command::Emit(_)
-            | Command::Authenticate { .. }
-            | Command::Publish { .. } => {}
+            Command::Emit(_) | Command::Authenticate { .. } | Command::Publish { .. } => {}
         }
     }
 

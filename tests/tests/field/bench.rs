@@ -200,8 +200,13 @@ pub(crate) fn expect_live(world: &mut World, corpus: &Corpus, relay: usize, text
     }
     run(world, 2);
     let deaf: Vec<_> = probes.iter().filter(|probe| !has(world, probe)).collect();
-    assert!(deaf.is_empty(), "{} of {} did not come live, first kind {}", deaf.len(), probes.len(),
-        deaf[0].kind.as_u16());
+    assert!(
+        deaf.is_empty(),
+        "{} of {} did not come live, first kind {}",
+        deaf.len(),
+        probes.len(),
+        deaf[0].kind.as_u16()
+    );
     let relay = id(world, relay);
     assert!(world.journal().received(relay, since) >= probes.len() as u64);
 }

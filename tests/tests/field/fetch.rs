@@ -46,8 +46,7 @@ fn by_id(world: &World, relay: usize, since: Duration) -> Vec<BTreeSet<EventId>>
 fn behind(count: u64, nature: Nature) -> (World, Vec<std::sync::Arc<nostr::event::Event>>) {
     let corpus = Corpus::generate(options(1, 200));
     let mut world = synced(setup(), &corpus, &[nature]);
-    let refuse =
-        Faults { dial: DialPlan::Fails(DialErrorKind::Refused), ..Faults::default() };
+    let refuse = Faults { dial: DialPlan::Fails(DialErrorKind::Refused), ..Faults::default() };
     world.after(secs(0), Action::Misbehave(0, refuse));
     world.after(secs(0), Action::Cut(0));
     run(&mut world, 5);

@@ -68,7 +68,8 @@ fn h_13_daily_reconciliation_leaves_every_live_filter_open() {
         let day = secs(26 * 3_600);
         // A probe in the middle of the daily work, and one after it.
         let end = began + day;
-        let full = |world: &World| match negentropy {
+        let full = |world: &World| {
+            match negentropy {
             Negentropy::Speaks => world.journal().commands(began).any(|(_, command)| {
                 matches!(command, Command::Reconcile { range, .. } if range.since.as_secs() == 0)
             }),
@@ -76,6 +77,7 @@ fn h_13_daily_reconciliation_leaves_every_live_filter_open() {
                 matches!(purpose, Purpose::Page { .. })
                     && filters.iter().all(|f| f.since.is_none_or(|s| s.as_secs() == 0))
             }),
+        }
         };
         assert!(world.run_until(day, full), "no daily reconciliation within {day:?}");
         expect_live(&mut world, &corpus, 0, "meanwhile");
@@ -203,7 +205,8 @@ fn h_17_since_is_the_absolute_time_up_to_which_all_is_proven_less_the_overlap() 
     let relay = id(&world, 0);
     let overlap = world.setup.config.sync.reconnect_overlap.as_secs();
     let live_write = world.setup.config.sync.live_write.as_secs();
-    let pages = world.journal().requests(relay, cut).filter(|(_, p, _)| !matches!(p, Purpose::Live));
+    let pages =
+        world.journal().requests(relay, cut).filter(|(_, p, _)| !matches!(p, Purpose::Live));
     let since: Vec<u64> = pages
         .flat_map(|(_, _, filters)| filters)
         .map(|filter| filter.since.map_or(0, |since| since.as_secs()))
