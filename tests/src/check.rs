@@ -38,8 +38,9 @@ impl fmt::Display for Violation {
 
 /// What the world knows and the core cannot see.
 pub trait Truth {
-    /// The events that a relay had at `as_of` and serves honestly; none when it cannot be trusted.
-    fn held(&self, relay: &RelayUrl, as_of: Timestamp) -> Vec<&Event>;
+    /// The events that a relay had at `as_of` and serves honestly, with the second in which it got
+    /// them; none when it cannot be trusted.
+    fn held(&self, relay: &RelayUrl, as_of: Timestamp) -> Vec<(Timestamp, &Event)>;
     /// Whether an event is durable, as stored or as rejected.
     fn is_settled(&self, event: &Event) -> bool;
 }

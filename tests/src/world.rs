@@ -15,7 +15,9 @@
 //! world.expect_sound();
 //! ```
 
+pub mod journal;
 mod link;
+mod restart;
 mod shell;
 mod view;
 
@@ -30,11 +32,13 @@ use sync_core::config::{Config, Span};
 use sync_core::core::SyncCore;
 use sync_core::id::ConnId;
 use sync_core::input::{CloseReason, DialError, Fact, FactSource, Input, Operator};
+use sync_core::ledger::LedgerChange;
 use sync_core::time::Instant;
 use sync_core::url::RelayUrl;
 
+use self::journal::Journal;
 use self::link::Link;
-use crate::check::{Ledger, Truth, Violation, Watch};
+use crate::check::{Ledger, Truth, Watch};
 use crate::corpus::Corpus;
 use crate::entropy::{Entropy, Seeded};
 use crate::sim::faults::{Faults, Nature};
@@ -54,6 +58,8 @@ pub struct Setup {
     pub store_delay: Duration,
     /// Whether inputs and commands are printed as they happen.
     pub trace: bool,
+    /// Whether inputs and commands are kept for [`World::journal`].
+    pub journal: bool,
 }
 
 impl Default for Setup {
@@ -70,6 +76,7 @@ impl Default for Setup {
             wall: Timestamp::from_secs(1_793_003_600),
             store_delay: Duration::from_millis(5),
             trace: false,
+            journal: false,
         }
     }
 }
@@ -87,8 +94,12 @@ pub enum Action {
     Cut(usize),
     /// A person asks for something.
     Operator(Operator),
-    /// The process ends and starts again from what is durable.
+    /// An embedder hands facts in.
+    Facts(Vec<Fact>),
+    /// The process ends and starts again; everything that it said was written before.
     Restart,
+    /// The process is killed and starts again from the last commit.
+    Kill,
     /// The store takes so long from now on.
     StoreDelay(Duration),
     /// The store takes nothing, or takes everything again.
@@ -111,6 +122,8 @@ enum Happening {
     /// F2.
     Flush(ConnId),
     Settle,
+    /// Rows of the ledger are written, if no commit of events took them along.
+    Commit,
     /// No byte came since this moment, if the relay is still frozen.
     Silent(ConnId),
 }
@@ -127,6 +140,10 @@ pub struct World {
     /// The machine under test.
     pub core: SyncCore,
     watch: Watch,
+    journal: Journal,
+    /// The ledger as of the last commit, and what the core said since.
+    durable: Ledger,
+    unwritten: Vec<LedgerChange>,
     now: Instant,
     /// When this core began.
     began: Instant,
@@ -151,9 +168,9 @@ struct View<'a> {
 }
 
 impl Truth for View<'_> {
-    fn held(&self, url: &RelayUrl, as_of: Timestamp) -> Vec<&Event> {
+    fn held(&self, url: &RelayUrl, as_of: Timestamp) -> Vec<(Timestamp, &Event)> {
         let relay = self.relays.iter().find(|relay| relay.url == *url && relay.is_honest());
-        relay.into_iter().flat_map(|relay| relay.held(as_of)).map(Arc::as_ref).collect()
+        relay.into_iter().flat_map(|relay| relay.held(as_of)).collect()
     }
 
     fn is_settled(&self, event: &Event) -> bool {
@@ -168,6 +185,9 @@ impl World {
         let mut world = Self {
             core: SyncCore::new(setup.config.clone(), setup.seed, setup.wall),
             watch: Watch::new(&setup.config, Ledger::default()),
+            journal: Journal::default(),
+            durable: Ledger::default(),
+            unwritten: Vec::new(),
             plane: Plane::new(&setup.config),
             relays,
             now: Instant::ZERO,
@@ -328,6 +348,9 @@ impl World {
             eprintln!("{} > {input:?}", self.now);
         }
         let now = self.core_now();
+        if self.setup.journal {
+            self.journal.heard(self.elapsed(), &input);
+        }
         self.watch.on_input(now, &input);
         self.core.handle(now, input);
         self.drain();
@@ -339,6 +362,9 @@ impl World {
                 eprintln!("{} <   {command:?}", self.now);
             }
             self.note(&command);
+            if self.setup.journal {
+                self.journal.said(self.elapsed(), &command);
+            }
             self.watch.on_command(&command);
             self.execute(command);
         }
@@ -373,7 +399,11 @@ impl World {
                 }
             }
             Action::Operator(operator) => self.deliver(Input::Operator(operator)),
+            Action::Facts(facts) => {
+                self.deliver(Input::Facts { from: FactSource::Embedder, facts });
+            }
             Action::Restart => self.restart(),
+            Action::Kill => self.kill(),
             Action::StoreDelay(delay) => self.store_delay = delay,
             Action::StoreFails(fails) => self.plane.failing = fails,
         }
@@ -396,37 +426,6 @@ impl World {
                 self.schedule(at, Happening::Silent(conn));
             }
         }
-    }
-
-    fn restart(&mut self) {
-        self.restarts += 1;
-        self.links.clear();
-        self.pipeline.clear();
-        self.inbox.clear();
-        self.settling = false;
-        self.queue.retain(|_, happening| matches!(happening, Happening::Scenario(_)));
-        self.relays.iter_mut().for_each(SimRelay::close_all);
-        let ledger = self.watch.ledger().clone();
-        let rows = ledger.rows();
-        let first = self.watch.first().cloned();
-        self.began = self.now;
-        self.told_wall = Some(self.wall());
-        let seed = self.setup.seed.wrapping_add(self.restarts);
-        self.core = SyncCore::new(self.setup.config.clone(), seed, self.wall());
-        self.watch = Watch::new(&self.setup.config, ledger);
-        if let Some(Violation { id, text, .. }) = first {
-            self.watch.fail(id, text);
-        }
-        self.drain();
-        for row in rows {
-            self.deliver(Input::Ledger(row));
-        }
-        let facts: Vec<Fact> = self.plane.restart();
-        for facts in facts.chunks(Input::MAX_FACTS) {
-            let facts = facts.to_vec();
-            self.deliver(Input::Facts { from: FactSource::Boot, facts });
-        }
-        self.boot();
     }
 
     /// Does the next thing; false when there is none.

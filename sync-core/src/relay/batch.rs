@@ -189,14 +189,12 @@ impl Job {
 /// Whether filters whose first page was empty were asked for once more (HIST-5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recheck {
-    /// Not yet.
+    /// Not yet of all of them.
     Due,
     /// Waits for a free slot.
     Ready,
     /// The request is open.
     Asked,
-    /// Done.
-    Over,
 }
 
 /// A batch.
@@ -226,6 +224,10 @@ pub struct Batch {
     pub gaps: BTreeMap<RowId, u32>,
     /// The second look at emptiness.
     pub recheck: Recheck,
+    /// Jobs before this one were looked at again.
+    pub looked: usize,
+    /// The job before which the open look ends.
+    pub looking: usize,
     /// Its live requests were renewed because of events that it brought (HIST-11).
     pub renewed: bool,
 }
@@ -241,6 +243,7 @@ impl Batch {
         self.jobs
             .iter()
             .enumerate()
+            .skip(self.looked)
             .filter(|(_, job)| job.method == Method::Pages)
             .filter(|(_, job)| job.walk.as_ref().is_some_and(|(_, walk)| walk.ended_empty()))
             .map(|(n, _)| n)

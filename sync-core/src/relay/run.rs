@@ -71,6 +71,8 @@ impl Session {
             method,
             gaps: relay.gaps_of(&work.items),
             recheck: Recheck::Due,
+            looked: 0,
+            looking: 0,
             renewed: false,
             work,
         };
@@ -281,7 +283,7 @@ impl Session {
         {
             match batch.recheck {
                 Recheck::Due if batch.emptied().next().is_some() => batch.recheck = Recheck::Ready,
-                Recheck::Due | Recheck::Over => {
+                Recheck::Due => {
                     let id = batch.id;
                     self.end_batch(id, relay, ctx);
                 }
@@ -310,15 +312,8 @@ impl Session {
                 }
                 self.after_job(batch, job, relay, ctx);
             }
-            // Its walk had ended in emptiness; that stands unproven.
             Role::Recheck { batch, job } => {
-                if let Some(batch) = self.batches.get_mut(&batch) {
-                    let emptied: Vec<usize> = batch.emptied().collect();
-                    for job in emptied {
-                        let range = batch.jobs[job].range;
-                        batch.jobs[job].fail(range, reason, text.clone());
-                    }
-                }
+                self.fail_look(batch, reason, text);
                 self.on_rechecked(batch, job, false, relay, ctx);
             }
             Role::Ids { batch, job } => {

@@ -72,6 +72,11 @@ impl Ledger {
         self.relays.iter().map(|(url, row)| (url, row.failures))
     }
 
+    /// Claims, with the relay that each is about.
+    pub fn cohorts(&self) -> impl Iterator<Item = (&RelayUrl, &Cohort)> {
+        self.cohorts.iter().map(|((relay, _), cohort)| (relay, cohort))
+    }
+
     /// Gaps of a relay.
     pub fn gaps<'a>(&'a self, relay: &'a RelayUrl) -> impl Iterator<Item = &'a Gap> {
         self.gaps.iter().filter(move |((of, _), _)| of == relay).map(|(_, gap)| gap)
@@ -86,13 +91,23 @@ impl Ledger {
 #[derive(Debug)]
 pub(super) struct Claims {
     filters: Vec<Filter>,
+    /// A resumed walk looks back so far from what was proven (HIST-1).
+    overlap: u64,
     ledger: Ledger,
     fresh: Vec<(RelayUrl, Cohort)>,
 }
 
 impl Claims {
+    /// What the ledger claims at the start is judged as if it were claimed then: it must hold of
+    /// what is durable.
     pub(super) fn new(config: &Config, ledger: Ledger) -> Self {
-        Self { filters: config.accept.filters.clone(), ledger, fresh: Vec::new() }
+        let fresh = ledger.cohorts().map(|(relay, cohort)| (relay.clone(), cohort.clone()));
+        Self {
+            filters: config.accept.filters.clone(),
+            overlap: config.sync.reconnect_overlap.as_secs(),
+            fresh: fresh.collect(),
+            ledger,
+        }
     }
 
     pub(super) fn ledger(&self) -> &Ledger {
@@ -122,6 +137,13 @@ impl Claims {
             let missing: Vec<&Event> = truth
                 .held(&relay, cohort.as_of)
                 .into_iter()
+                // What the relay got after the last full proof with an older date is the affair of
+                // the next one.
+                .filter(|(arrived, event)| {
+                    *arrived < cohort.full_as_of
+                        || event.created_at.as_secs() + self.overlap >= arrived.as_secs()
+                })
+                .map(|(_, event)| event)
                 .filter(|event| event.created_at <= cohort.until && wanted(event))
                 .filter(|event| !truth.is_settled(event) && !self.is_named(&relay, event))
                 .collect();

@@ -15,8 +15,8 @@ const CONN: ConnId = ConnId { relay: RelayId(0), epoch: 1 };
 struct Held(Vec<Event>, Option<EventId>);
 
 impl Truth for Held {
-    fn held(&self, _: &RelayUrl, _: Timestamp) -> Vec<&Event> {
-        self.0.iter().collect()
+    fn held(&self, _: &RelayUrl, _: Timestamp) -> Vec<(Timestamp, &Event)> {
+        self.0.iter().map(|event| (Timestamp::from_secs(0), event)).collect()
     }
 
     fn is_settled(&self, event: &Event) -> bool {

@@ -123,6 +123,14 @@ pub struct Faults {
     pub forged: u32,
     /// How NEG-OPEN is answered instead of as the nature says.
     pub negentropy: Option<Negentropy>,
+    /// NEG-OPENs that are refused, each in a way that is drawn.
+    pub neg_refused: u32,
+    /// NEG-OPENs of more items than this are blocked for their size.
+    pub neg_blocked_above: Option<usize>,
+    /// Filters by id bring nothing.
+    pub refuses_ids: bool,
+    /// A REQ that asks for stored events is closed by the relay after its EOSE.
+    pub closes_after_eose: bool,
     /// Ids that reconciliation promises and no REQ brings.
     pub withheld: BTreeSet<EventId>,
     /// The relay stops sending and reading; its sockets stay open.

@@ -101,13 +101,14 @@ impl SimRelay {
 
     /// Does these things wrong from now on, and nothing else. What it is like stays.
     pub fn misbehave(&mut self, faults: Faults) {
-        self.lied |= faults.bad_signatures > 0 || !faults.withheld.is_empty();
+        self.lied |= faults.bad_signatures > 0 || !faults.withheld.is_empty() || faults.refuses_ids;
         self.faults = faults;
     }
 
-    /// What it had before this second and still has.
-    pub fn held(&self, as_of: Timestamp) -> impl Iterator<Item = &Arc<Event>> {
-        self.store.iter().filter(move |event| self.arrived[&event.id] < as_of)
+    /// What it had before this second and still has, and when it got it.
+    pub fn held(&self, as_of: Timestamp) -> impl Iterator<Item = (Timestamp, &Event)> {
+        let all = self.store.iter().map(|event| (self.arrived[&event.id], event.as_ref()));
+        all.filter(move |(arrived, _)| *arrived < as_of)
     }
 
     /// Ends every connection.
@@ -168,7 +169,7 @@ impl SimRelay {
         match frame {
             ToRelay::Req(sub, filters) => self.on_req(conn, sub, filters, entropy),
             ToRelay::NegOpen(neg, filter, message) => {
-                self.on_neg_open(conn, neg, &filter, &message)
+                self.on_neg_open(conn, neg, &filter, &message, entropy)
             }
             ToRelay::NegMsg(neg, message) => self.on_neg_msg(conn, neg, &message),
             ToRelay::Close(sub) => {
@@ -214,6 +215,8 @@ impl SimRelay {
             return vec![(now, ToClient::Notice("too many concurrent REQs".to_owned()))];
         }
         let (events, more) = self.answer(&filters, entropy);
+        let ends = self.faults.closes_after_eose
+            && filters.iter().any(|filter| filter.limit.is_none_or(|limit| limit > 0));
         self.session(conn).live.insert(sub, filters);
         let mut answers = Vec::new();
         for event in events {
@@ -240,6 +243,10 @@ impl SimRelay {
             EosePlan::Doubled => answers.extend([(now, eose.clone()), (now, eose)]),
             EosePlan::Late(by) => answers.push((by, eose)),
         }
+        if ends {
+            self.session(conn).live.remove(&sub);
+            answers.push((now, ToClient::Closed(sub, String::new())));
+        }
         answers
     }
 
@@ -247,7 +254,8 @@ impl SimRelay {
     fn answer(&self, filters: &[Filter], entropy: &mut impl Entropy) -> (Vec<Arc<Event>>, bool) {
         let mut seen = BTreeSet::new();
         let (mut events, mut more) = (Vec::new(), false);
-        for filter in filters {
+        let refused = |filter: &&Filter| self.faults.refuses_ids && filter.ids.is_some();
+        for filter in filters.iter().filter(|filter| !refused(filter)) {
             let cap = self.nature.cap.unwrap_or(usize::MAX);
             let most = filter.limit.unwrap_or(usize::MAX).min(cap);
             let mut matching = self.store.matching(filter);
@@ -296,9 +304,21 @@ impl SimRelay {
         neg: NegId,
         filter: &Filter,
         message: &str,
+        entropy: &mut impl Entropy,
     ) -> Vec<Answer> {
         let now = Duration::ZERO;
-        match self.faults.negentropy.unwrap_or(self.nature.negentropy) {
+        let mut way = self.faults.negentropy.unwrap_or(self.nature.negentropy);
+        if entropy.chance(self.faults.neg_refused) {
+            way = Negentropy::ALL[1 + entropy.index(Negentropy::ALL.len() - 1)];
+        }
+        if way == Negentropy::Speaks
+            && let Some(most) = self.faults.neg_blocked_above
+            && self.store.matching(filter).count() > most
+        {
+            let text = "blocked: this query is too big".to_owned();
+            return vec![(now, ToClient::NegErr(neg, text))];
+        }
+        match way {
             Negentropy::Speaks => {
                 let items =
                     self.store.matching(filter).map(|event| (event.created_at, event.id)).collect();

@@ -54,11 +54,9 @@ impl World {
                 }
             }
             Command::Emit(Emitted::Ended) => self.ended = true,
-            // The ledger is kept by the checkers; the world has no keys and no own relay.
-            Command::Persist(_)
-            | Command::Emit(_)
-            | Command::Authenticate { .. }
-            | Command::Publish { .. } => {}
+            Command::Persist(change) => self.persist(change),
+            // The world has no keys and no own relay.
+            Command::Emit(_) | Command::Authenticate { .. } | Command::Publish { .. } => {}
         }
     }
 
@@ -138,6 +136,7 @@ impl World {
                 self.deliver_inbox();
             }
             Happening::Settle => self.settle(),
+            Happening::Commit => self.commit(),
             Happening::Silent(conn) => {
                 let link = self.links.get(&conn);
                 if link.is_some_and(|link| self.relays[link.relay].faults.frozen) {
@@ -355,6 +354,7 @@ impl World {
         }
         self.deliver_inbox();
         let inputs = self.plane.settle(batch, self.core_now(), self.wall());
+        self.commit();
         for input in inputs {
             self.deliver(input);
         }

@@ -7,7 +7,7 @@ use sync_core::id::RelayId;
 use sync_core::status::RelayStatus;
 
 use super::{Happening, World};
-use crate::check::{Ledger, Violation, items_match};
+use crate::check::{Violation, items_match};
 
 impl World {
     /// What the store holds.
@@ -68,11 +68,6 @@ impl World {
     /// The status of a relay, by its index here; `None` while the core does not know it.
     pub fn status(&self, relay: usize) -> Option<RelayStatus> {
         self.core.status(self.core.relay_id(&self.relays[relay].url)?)
-    }
-
-    /// What the ledger holds.
-    pub fn ledger(&self) -> &Ledger {
-        self.watch.ledger()
     }
 
     /// A digest of all commands so far (D1), and how many they were.
