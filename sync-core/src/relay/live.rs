@@ -126,6 +126,7 @@ impl Session {
         }
         let merged = self.fitting(&[], ctx);
         if merged.len() > 1 {
+            ctx.emit(Event::Consolidated { relay: relay.id, requests: merged.len() as u32 });
             return self.merge_live(merged, relay, ctx);
         }
         if crowded && self.live_count() + 1 > budget {
@@ -138,8 +139,30 @@ impl Session {
         }
     }
 
+    /// HIST-11: live requests of these items missed events and are sent anew. One that is hardly
+    /// older than that stays: what it is blamed for is on its way since before it.
+    pub(crate) fn renew_live(&mut self, of: &[Item], relay: &mut Relay, ctx: &mut Context<'_>) {
+        let overlap = ctx.config.sync.live_overlap.as_secs();
+        let mut missed: Vec<SubId> = of
+            .iter()
+            .filter_map(|item| self.live_of.get(item).copied())
+            .filter(|sub| {
+                self.live.get(sub).is_some_and(|live| {
+                    live.answered && live.opened.as_secs() + overlap <= ctx.wall.as_secs()
+                })
+            })
+            .collect();
+        missed.sort_unstable();
+        missed.dedup();
+        if self.has_unanswered() || relay.is_cooling(ctx.now) {
+            return; // one at a time; S11
+        }
+        for sub in missed {
+            self.merge_live(Vec::from([sub]), relay, ctx);
+        }
+    }
+
     fn merge_live(&mut self, merged: Vec<SubId>, relay: &mut Relay, ctx: &mut Context<'_>) {
-        ctx.emit(Event::Consolidated { relay: relay.id, requests: merged.len() as u32 });
         if self.has_slot(relay) {
             return self.subscribe_live(Vec::new(), merged, relay, ctx);
         }

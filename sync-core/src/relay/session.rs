@@ -8,6 +8,7 @@ use nostr::types::Timestamp;
 use crate::agenda::Timer;
 use crate::command::Command;
 use crate::context::Context;
+use crate::event::Event;
 use crate::id::{BatchId, ConnId, NegId, SubId, WalkId};
 use crate::item::Item;
 use crate::plan::plan;
@@ -304,6 +305,11 @@ impl Session {
         | Role::Recheck { batch, job }
         | Role::Ids { batch, job } = role
         {
+            if tally.gap_events > 0 {
+                ctx.emit(Event::GapEvents { relay: relay.id, count: tally.gap_events });
+                let items = self.batches.get(&batch).map(|batch| batch.work.items.clone());
+                self.renew_live(&items.unwrap_or_default(), relay, ctx);
+            }
             self.settle_job(batch, job, tally, relay, ctx);
         }
         self.run(relay, ctx);
