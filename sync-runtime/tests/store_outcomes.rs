@@ -212,6 +212,36 @@ fn sweeps_and_the_cap_forget_the_oldest_rows() {
 }
 
 #[test]
+fn other_tombstones_have_a_limit_of_their_own_and_what_made_them_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = StoreOptions { tombstones_max: 2, ..StoreOptions::default() };
+    let store = Store::open(dir.path(), options).unwrap();
+    let versions: Vec<_> = (0..5).map(|secs| event(1, 0, secs, &[])).collect();
+    let held = event(2, 1, 1, &[]);
+    reject(&store, vec![rejection(&held, vec![])]);
+    for version in &versions {
+        save(&store, [version]);
+    }
+    let known = |n: usize| store.has(&[versions[n].id]).unwrap()[0];
+    let superseded = Known::Gone(Gone::Superseded);
+    assert_eq!(
+        [0, 1, 2, 3, 4].map(known),
+        [Known::No, Known::No, superseded, superseded, Known::Stored]
+    );
+    assert_eq!(store.has(&[held.id]).unwrap(), [REJECTED], "rejections have their own limit");
+    let stats = store.stats().unwrap();
+    assert_eq!((stats.tombstones, stats.aging, stats.tombstones_dropped), (3, 1, 2));
+    let report = commit(&store, &batch([&versions[0]]));
+    assert_eq!(report.outcomes, [gone(Gone::Superseded)], "it is refused again");
+    assert_eq!(report.tombstones_dropped, 1);
+    assert_eq!([0, 2, 3].map(known), [superseded, Known::No, superseded]);
+    assert_eq!(
+        have(&store, &Filter::new()),
+        pairs([&versions[0], &versions[3], &versions[4], &held])
+    );
+}
+
+#[test]
 fn rejections_of_another_policy_are_retired() {
     let (_dir, store) = fresh();
     let (old, new) = (event(1, 1, 1, &[]), event(1, 1, 2, &[]));
@@ -311,7 +341,7 @@ fn the_outbox_holds_stored_events_until_they_are_sent_or_removed() {
 #[test]
 fn the_ledger_comes_back_by_relay_and_changes_by_row() {
     let (dir, store) = fresh();
-    let long = url(&format!("wss://{}/", "x".repeat(500)));
+    let long = url(&format!("wss://a/{}", "x".repeat(500)));
     let relay = |url: &RelayUrl, failures| {
         LedgerRow::Relay(RelayRow {
             url: url.clone(),

@@ -122,6 +122,18 @@ pub(super) fn cap(writer: &mut Writer<'_, '_>, most: u64) -> Result<Dropped, Sto
     Ok(dropped)
 }
 
+/// Drops the oldest tombstones that no sweep removes, above the limit; returns how many. Their
+/// events are refused again, by the same rules, when they come again.
+pub(super) fn cap_kept(writer: &mut Writer<'_, '_>, most: u64) -> Result<u64, StoreError> {
+    let excess = writer.tables.kept.len(writer.txn)?.saturating_sub(most);
+    let oldest = writer.tables.kept.iter(writer.txn)?.take(excess as usize);
+    let oldest: Vec<Seq> = oldest.map(|item| number(item?.0)).collect::<Result<_, _>>()?;
+    for seq in oldest {
+        forget_row(writer, seq)?;
+    }
+    Ok(excess)
+}
+
 /// Forgets what was recorded before a second.
 pub(super) fn sweep(
     environment: &Environment,

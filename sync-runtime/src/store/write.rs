@@ -161,6 +161,8 @@ impl<'a, 'e> Writer<'a, 'e> {
         self.gone.push(&envelope, indexed, seq);
         if matches!(why, Gone::Rejected | Gone::Ephemeral) {
             self.tables.aged.put(self.txn, &queue_key(self.now.as_secs(), seq), &[])?;
+        } else {
+            self.tables.kept.put_with_flags(self.txn, PutFlags::APPEND, &key, &[])?;
         }
         Ok(Entry { state, seq })
     }
@@ -172,26 +174,10 @@ impl<'a, 'e> Writer<'a, 'e> {
         why: Gone,
         by: Option<EventId>,
     ) -> Result<(), StoreError> {
-        let key = seq.to_be_bytes();
-        let event = match self.tables.bodies.get(self.txn, &key)? {
-            Some(record) => Body::read(record)?.event()?,
-            None => return Err(StoreError::damaged(format!("body {seq} is missing"))),
-        };
-        let envelope = Envelope::of(&event);
-        let Tables { bodies, live, ids, expiry, outbox, .. } = self.tables;
-        bodies.delete(self.txn, &key)?;
-        live.kinds.delete(self.txn, &envelope.kind_key())?;
-        live.authors.delete(self.txn, &envelope.author_key(seq))?;
-        for tag in index_tags(self.fixed, &event) {
-            live.tags.delete(self.txn, &envelope.tag_key(&tag, seq))?;
-        }
-        if let Some(at) = expiration(&event) {
-            expiry.delete(self.txn, &queue_key(at, seq))?;
-        }
-        outbox.delete(self.txn, &key)?;
+        let event = self.take_out(seq)?;
         let entry = self.bury(&event, why, None)?;
         // Not with those that wait: a second deletion of this transaction must see it.
-        ids.put(self.txn, &envelope.id, &entry.bytes())?;
+        self.tables.ids.put(self.txn, event.id.as_bytes(), &entry.bytes())?;
         let address = self.vacate(&event)?;
         self.removed.push(Removed {
             id: event.id,
@@ -203,6 +189,38 @@ impl<'a, 'e> Writer<'a, 'e> {
             by,
         });
         Ok(())
+    }
+
+    /// Takes a stored event out as if it had never come. What it removed stays away.
+    pub(super) fn erase(&mut self, seq: Seq) -> Result<(), StoreError> {
+        let event = self.take_out(seq)?;
+        self.tables.ids.delete(self.txn, event.id.as_bytes())?;
+        if let Some(key) = address_of(&event) {
+            self.tables.addresses.delete(self.txn, &key)?;
+        }
+        Ok(())
+    }
+
+    /// Removes a body and its index entries; the entry of the id table stays.
+    fn take_out(&mut self, seq: Seq) -> Result<Event, StoreError> {
+        let key = seq.to_be_bytes();
+        let event = match self.tables.bodies.get(self.txn, &key)? {
+            Some(record) => Body::read(record)?.event()?,
+            None => return Err(StoreError::damaged(format!("body {seq} is missing"))),
+        };
+        let envelope = Envelope::of(&event);
+        let Tables { bodies, live, expiry, outbox, .. } = self.tables;
+        bodies.delete(self.txn, &key)?;
+        live.kinds.delete(self.txn, &envelope.kind_key())?;
+        live.authors.delete(self.txn, &envelope.author_key(seq))?;
+        for tag in index_tags(self.fixed, &event) {
+            live.tags.delete(self.txn, &envelope.tag_key(&tag, seq))?;
+        }
+        if let Some(at) = expiration(&event) {
+            expiry.delete(self.txn, &queue_key(at, seq))?;
+        }
+        outbox.delete(self.txn, &key)?;
+        Ok(event)
     }
 
     /// Notes that the newest version of the event's address is not stored any more.
@@ -242,7 +260,8 @@ impl<'a, 'e> Writer<'a, 'e> {
 
     /// Takes a row out of the tombstones' indexes and out of the queues of what it waits for.
     pub(super) fn unlist(&mut self, row: &Row<'_>, seq: Seq) -> Result<(), StoreError> {
-        let Tables { gone, waiting, aged, .. } = self.tables;
+        let Tables { gone, waiting, aged, kept, .. } = self.tables;
+        kept.delete(self.txn, &seq.to_be_bytes())?;
         gone.kinds.delete(self.txn, &row.envelope.kind_key())?;
         gone.authors.delete(self.txn, &row.envelope.author_key(seq))?;
         for tag in row.tags() {
