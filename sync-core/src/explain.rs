@@ -92,6 +92,10 @@ impl Progress {
     }
 }
 
+/// Failures of any kind after which a single run waits no longer for a relay that can be dialed and
+/// cuts each connection.
+const CUTS: u32 = 4;
+
 /// Where one relay stands in a single run.
 enum Stand {
     Idle,
@@ -193,7 +197,7 @@ impl SyncCore {
             | Phase::Waiting { .. }
             | Phase::Dialing { .. }
             | Phase::Draining { .. }
-                if known.paused || known.failures_here >= enough =>
+                if known.paused || known.failed_dials >= enough || known.failures_here >= CUTS =>
             {
                 Stand::Explained
             }

@@ -83,6 +83,8 @@ pub(crate) struct Relay {
     dialed: bool,
     /// Failures since the process began or a pass finished (DISC-10).
     pub(crate) failures_here: u32,
+    /// Of them, dials that failed since the relay was last online.
+    pub(crate) failed_dials: u32,
     /// Everything is to be proven in full with the next pass that finishes.
     pub(crate) resync_due: bool,
 }
@@ -188,6 +190,7 @@ impl RelayMachine {
                 epoch: 0,
                 dialed: false,
                 failures_here: 0,
+                failed_dials: 0,
                 resync_due: false,
                 url,
             },
@@ -290,6 +293,7 @@ impl RelayMachine {
         };
         let fresh = relay.is_fresh(ctx);
         relay.last_connected = Some(ctx.wall);
+        relay.failed_dials = 0;
         relay.limits.age(ctx.wall, ctx.config);
         let agenda = &mut ctx.shared.agenda;
         agenda.arm(Some(relay.id), Timer::Stable, ctx.now + ctx.config.health.stable_after);

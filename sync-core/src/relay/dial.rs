@@ -118,6 +118,7 @@ impl RelayMachine {
             Err(error) => {
                 self.relay.why = dial_reason(error.kind);
                 self.relay.fail(ctx.wall);
+                self.relay.failed_dials += 1;
                 let retry = self.wait_backoff(ctx);
                 let failures = self.relay.health.failures;
                 let retry_in_ms = Some(retry.as_millis() as u64);
