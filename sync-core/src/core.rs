@@ -224,7 +224,7 @@ impl SyncCore {
             LedgerRow::Relay(row) => row.url.clone(),
             LedgerRow::Cohort { relay, .. } | LedgerRow::Gap { relay, .. } => relay.clone(),
         };
-        if let Some(relay) = self.resolve(&url) {
+        if let Some(relay) = self.resolve(&url, false) {
             self.with(relay, |machine, ctx| machine.load(row, ctx));
         }
     }
@@ -274,7 +274,7 @@ impl SyncCore {
 
     /// The id of a relay, made on first mention; `None` when it is ourselves or above the limit
     /// (DISC-4, DISC-5).
-    fn resolve(&mut self, url: &RelayUrl) -> Option<RelayId> {
+    fn resolve(&mut self, url: &RelayUrl, bootstrap: bool) -> Option<RelayId> {
         if let Some(id) = self.by_url.get(url) {
             return Some(*id);
         }
@@ -282,8 +282,8 @@ impl SyncCore {
             return None;
         }
         // Those that nothing wants any more are known still, as rows of the ledger (DISC-7).
-        let bootstrap = self.config.sync.relays.len();
-        let known = self.config.limits.relays as usize * KNOWN_PER_TARGET + bootstrap;
+        let configured = self.config.sync.relays.len();
+        let known = self.config.limits.relays as usize * KNOWN_PER_TARGET + configured;
         if self.relays.len() >= known {
             self.emit(Event::LimitReached { limit: "limits.relays".into() });
             return None;
@@ -291,18 +291,12 @@ impl SyncCore {
         let id = RelayId(self.relays.len() as u32);
         self.relays.push(RelayMachine::new(id, url.clone(), self.seed, &self.config));
         self.by_url.insert(url.clone(), id);
-        let bootstrap = self
-            .config
-            .sync
-            .relays
-            .iter()
-            .any(|own| RelayUrl::parse(own).is_ok_and(|own| own == *url));
         self.emit(Event::RelayTracked { relay: id, url: url.clone(), bootstrap });
         Some(id)
     }
 
     fn add_bootstrap(&mut self, url: &RelayUrl) {
-        if let Some(relay) = self.resolve(url) {
+        if let Some(relay) = self.resolve(url, true) {
             let deltas = self.shared.want.add_bootstrap(relay);
             self.apply(deltas, Reason::Startup);
         }
@@ -332,7 +326,7 @@ impl SyncCore {
         let wall = self.wall_now();
         let held = self.shared.want.holders();
         let mut want = core::mem::take(&mut self.shared.want);
-        let deltas = want.fire(wall, |url| self.resolve(url));
+        let deltas = want.fire(wall, |url| self.resolve(url, false));
         if let Some(at) = want.next_later() {
             let wait = Duration::from_secs(at.as_secs().saturating_sub(wall.as_secs()));
             self.shared.agenda.arm(None, Timer::Later, self.now + wait);

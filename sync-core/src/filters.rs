@@ -83,6 +83,32 @@ pub fn of_items(
     out
 }
 
+/// About how many bytes an item adds to a request of its filters (FILT-1).
+pub fn weight(item: &Item, configured: &[Filter]) -> usize {
+    // A value with its quotes and comma; identifiers are escaped in the worst case.
+    const HEX: usize = 64 + 3;
+    match item {
+        Item::Layer1 => 64,
+        Item::Repo(repo) => {
+            let identifier = json_len(&repo.identifier);
+            let address = "30617:".len() + HEX + 1 + identifier;
+            identifier + 3 + 3 * address
+        }
+        Item::Thread(_) => 3 * HEX,
+        Item::Filter(n) => configured
+            .get(usize::from(*n))
+            .and_then(|filter| serde_json::to_string(filter).ok())
+            .map_or(0, |text| text.len()),
+        Item::Id(_) => HEX,
+    }
+}
+
+fn json_len(text: &str) -> usize {
+    let escaped =
+        |c: char| if c.is_control() { 6 } else { 1 + usize::from(matches!(c, '"' | '\\')) };
+    text.chars().map(|c| if c.is_ascii() { escaped(c) } else { c.len_utf8() }).sum()
+}
+
 /// Filters that ask for events by id.
 pub fn of_ids(ids: &[EventId], config: &FetchConfig) -> Vec<Filter> {
     let per_filter = config.ids_per_filter.max(1) as usize;

@@ -35,6 +35,7 @@ mod live;
 mod maintain;
 pub mod negentropy;
 pub mod page;
+mod pending;
 mod recheck;
 mod run;
 mod session;

@@ -206,3 +206,37 @@ fn the_limit_of_relays_counts_those_that_are_wanted() {
     assert_eq!(found.iter().filter(|c| matches!(c, Command::Dial { .. })).count(), 2);
     assert!(events(&found).iter().any(|event| matches!(event, Event::LimitReached { .. })));
 }
+
+#[test]
+fn no_request_is_larger_than_a_relay_must_take() {
+    // FILT-1: 64 KiB, however long the identifiers are, also when live requests are merged.
+    let facts: Vec<Fact> = (0..300u16)
+        .flat_map(|n| {
+            let name = format!("{n:03} \"{}\"", "é".repeat(180));
+            [repo_fact(&name, SyncLevel::Full), root_fact(n, &name)]
+        })
+        .collect();
+    let script = Script::proven(|c| c.live.consolidate_at = 20, facts);
+    let sizes = script.log.iter().filter_map(|command| match command {
+        Command::Subscribe { sub, filters, .. } => Some(sync_core::wire::req(*sub, filters).len()),
+        _ => None,
+    });
+    let largest = sizes.max().expect("it asked");
+    assert!((40_000..64 * 1024).contains(&largest), "{largest} bytes");
+}
+
+#[test]
+fn configured_filters_share_a_request_up_to_its_limit() {
+    let script = Script::proven(
+        |c| {
+            let kind = |n| nostr::filter::Filter::new().kind(nostr::event::Kind::from(n));
+            c.accept.filters = (1..=25u16).map(kind).collect();
+        },
+        Vec::new(),
+    );
+    let sizes = script.log.iter().filter_map(|command| match command {
+        Command::Subscribe { filters, .. } => Some(filters.len()),
+        _ => None,
+    });
+    assert_eq!(sizes.max(), Some(10));
+}

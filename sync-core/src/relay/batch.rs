@@ -1,7 +1,7 @@
 //! A batch: items of one layer being fetched from one relay, as one job a filter. It ends
 //! confirmed or with named gaps, never in between (spec §1).
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
 use nostr::event::EventId;
@@ -126,6 +126,8 @@ pub struct Job {
     pub safe: Option<Timestamp>,
     /// The page that waits for its EOSE.
     pub page: Option<PageTally>,
+    /// Its last requests: what comes late for one of them still counts (HIST-5).
+    pub pages: VecDeque<SubId>,
 }
 
 impl Job {
@@ -144,6 +146,7 @@ impl Job {
             halvings: 0,
             safe: None,
             page: None,
+            pages: VecDeque::new(),
         }
     }
 
@@ -233,6 +236,17 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// Whether something is to be asked for; `negotiates` when a session may be opened.
+    pub fn is_ready(&self, negotiates: bool) -> bool {
+        self.recheck == Recheck::Ready
+            || self.jobs.iter().any(|job| match job.stage {
+                Stage::ToNegotiate => negotiates,
+                Stage::ToWalk => true,
+                Stage::Fetching => !job.need.queue.is_empty(),
+                Stage::Negotiating(_) | Stage::Walking(_) | Stage::Walked | Stage::Done => false,
+            })
+    }
+
     /// Whether every job ended and every event served for it is settled (HIST-7).
     pub fn is_over(&self) -> bool {
         self.jobs.iter().all(|job| job.stage == Stage::Done && job.is_settled())

@@ -31,7 +31,9 @@ impl Session {
         let Some(batch) = self.batches.remove(&id) else { return };
         ctx.shared.want.discovering -= u32::from(batch.discovers());
         self.release(&batch.work.items);
-        self.forget_pages(id);
+        for page in batch.jobs.iter().flat_map(|job| &job.pages) {
+            self.retire(*page, relay, ctx);
+        }
         let missing = batch.missing();
         let proof = match ctx.is_probe() {
             true => Proof::Claimed, // in name only: nothing is written when only looking

@@ -64,9 +64,11 @@ impl Session {
             return self.on_neg_refused(neg, text, NegFallback::Closed, relay, ctx);
         }
         let open = self.open_count();
-        let Some(sub) = self.subs.get_mut(&id).filter(|sub| !sub.closed) else { return false };
-        let whole = sub.eose && sub.role != Role::Live;
-        sub.closed = true; // S3: the relay ended it, no CLOSE of ours follows
+        // S3: the relay ended it, no CLOSE of ours follows.
+        if !self.end_sub(id) {
+            return false;
+        }
+        let whole = self.subs.get(&id).is_some_and(|sub| sub.eose && sub.role != Role::Live);
         if !whole {
             match closed::closed(text.as_str()) {
                 Meaning::SubscriptionLimit if open > Limits::FLOOR => {

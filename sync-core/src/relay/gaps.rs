@@ -11,7 +11,7 @@ use crate::agenda::Timer;
 use crate::context::Context;
 use crate::event::Event;
 use crate::id::RowId;
-use crate::item::{GapReason, Item, Layer, Range};
+use crate::item::{GapReason, Item, Range};
 use crate::ledger::Gap;
 use crate::relay::Relay;
 use crate::relay::batch::{Batch, Missing, Scope, Work};
@@ -236,7 +236,6 @@ impl Session {
             // The plan of a new connection proves everything where the relay reconciles, else
             // what is newer than the watermark; gaps within that close with it.
             let planned = start
-                && gap.items.iter().all(|item| item.layer() != Layer::Id)
                 && (relay.negotiates(ctx)
                     || gap.range.since >= relay.resume_since(&gap.items, ctx));
             if planned || self.is_retrying(row) {

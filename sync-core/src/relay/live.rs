@@ -17,7 +17,7 @@ use crate::item::{GapReason, Item, Layer, Range, RelayText};
 use crate::relay::Relay;
 use crate::relay::batch::{Missing, Scope, Work};
 use crate::relay::gaps::{Naming, by_layer};
-use crate::relay::session::{Role, Session, Sub};
+use crate::relay::session::{Role, Session, Sub, bytes_max};
 
 /// A live request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,13 +114,19 @@ impl Session {
         let mut by_size: Vec<(u32, SubId)> =
             self.live.iter().map(|(sub, live)| (live.filters, *sub)).collect();
         by_size.sort_unstable();
+        let weigh = |items: &[Item]| -> usize {
+            items.iter().map(|item| filters::weight(item, &ctx.shared.want.filters)).sum()
+        };
         let mut together = items.to_vec();
+        let mut bytes = weigh(items);
         let mut merged = Vec::new();
         for (_, sub) in by_size {
-            let before = together.len();
-            together.extend(self.live[&sub].items.iter().cloned());
-            if live_filters(&together, ctx).len() > ctx.config.live.filters_per_req as usize {
-                together.truncate(before);
+            let items = &self.live[&sub].items;
+            bytes += weigh(items);
+            together.extend(items.iter().cloned());
+            let many =
+                live_filters(&together, ctx).len() > ctx.config.live.filters_per_req as usize;
+            if many || bytes > bytes_max(ctx.config) {
                 break;
             }
             merged.push(sub);
@@ -237,7 +243,7 @@ impl Session {
         ctx: &mut Context<'_>,
     ) {
         debug_assert!(!relay.is_cooling(ctx.now), "S11: no REQ during a cooldown");
-        self.subs.insert(id, Sub::new(role, ctx.now));
+        self.insert_sub(id, Sub::new(role, ctx.now));
         ctx.command(Command::Subscribe { conn: self.conn, sub: id, filters, purpose });
         let at = ctx.now + ctx.config.sync.eose_timeout;
         self.arm(Timer::Eose(id), at, relay, ctx);
@@ -301,8 +307,13 @@ impl Session {
         ctx: &mut Context<'_>,
     ) {
         let items = self.live.get(&id).map(|live| live.items.clone()).unwrap_or_default();
-        let window = ctx.config.sync.audit_window.as_secs();
-        let since = Timestamp::from_secs(ctx.wall.as_secs().saturating_sub(window));
+        // What the store could not take may be of any time; what the relay sends too large is
+        // named, not walked for.
+        let back = match reason {
+            GapReason::StoreFailed => ctx.wall.as_secs(),
+            _ => ctx.config.sync.audit_window.as_secs(),
+        };
+        let since = Timestamp::from_secs(ctx.wall.as_secs().saturating_sub(back));
         let range = Range { since, until: ctx.top() };
         let missing = Missing { range, reason, detail: RelayText::default(), ids: Vec::new() };
         for items in by_layer(items) {

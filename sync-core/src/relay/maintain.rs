@@ -7,11 +7,13 @@ use alloc::vec::Vec;
 use crate::agenda::Timer;
 use crate::context::Context;
 use crate::event::{Event, Trigger};
+use crate::filters;
 use crate::id::{BatchId, SubId};
 use crate::item::{Item, Layer};
+use crate::plan::Group;
 use crate::relay::Relay;
 use crate::relay::batch::{Scope, Work};
-use crate::relay::session::Session;
+use crate::relay::session::{Session, chunk};
 
 impl Session {
     /// What a finished pass leaves to do: history that was only resumed is proven in full when
@@ -63,9 +65,9 @@ impl Session {
                 self.again.entry(item).or_insert(false);
             }
         }
-        let values = ctx.config.fetch.values_per_filter.max(1) as usize;
-        for chunk in idle.chunks(values) {
-            self.enqueue(Work { items: chunk.to_vec(), scope, pass: false, gap: None });
+        let weight = |item: &Item| filters::weight(item, &ctx.shared.want.filters);
+        for Group { items } in chunk(ctx.config, &weight).split(idle) {
+            self.enqueue(Work { items, scope, pass: false, gap: None });
         }
     }
 

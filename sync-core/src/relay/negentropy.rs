@@ -141,10 +141,17 @@ impl Session {
     }
 
     fn learn_spoken(&mut self, relay: &mut Relay, ctx: &mut Context<'_>) {
-        self.probing = None;
+        self.end_probe();
         if relay.negentropy != Negentropy::Spoken {
             relay.negentropy = Negentropy::Spoken;
             relay.persist(ctx);
+        }
+    }
+
+    /// What waited for the probe may open its sessions, or page.
+    fn end_probe(&mut self) {
+        if self.probing.take().is_some() {
+            self.ready.extend(self.batches.keys().copied());
         }
     }
 
@@ -211,7 +218,7 @@ impl Session {
     ) -> Option<(BatchId, usize)> {
         ctx.shared.agenda.cancel(Some(relay.id), Timer::Neg(neg));
         if self.probing == Some(neg) {
-            self.probing = None;
+            self.end_probe();
         }
         self.negs.remove(&neg).map(|open| (open.batch, open.job))
     }

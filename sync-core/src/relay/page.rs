@@ -181,7 +181,7 @@ impl Walk {
     /// of them; it makes S12 bounded whatever comes.
     const ASKS_MAX: u32 = 40;
     /// Answered requests that [`Walk::on_late`] knows by number.
-    const ANSWERS: usize = 8;
+    pub(crate) const ANSWERS: usize = 8;
 
     /// A walk over `range` of `filter`, which has neither `since`, `until` nor `limit`. The end
     /// of the range is the start of the walk, or the `s` where a walk that was cut stopped.

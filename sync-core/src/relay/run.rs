@@ -20,7 +20,9 @@ use crate::tally::{EventTally, PageTally, SettleTally};
 
 impl Session {
     pub(crate) fn job(&mut self, batch: BatchId, job: usize) -> Option<&mut Job> {
-        self.batches.get_mut(&batch)?.jobs.get_mut(job)
+        let state = self.batches.get_mut(&batch)?.jobs.get_mut(job)?;
+        self.ready.insert(batch);
+        Some(state)
     }
 
     /// Turns work into a batch: one job a filter.
@@ -52,6 +54,9 @@ impl Session {
             filters.into_iter().map(|filter| Job::new(filter, range, stage.clone())).collect();
         if layer == Layer::Id {
             jobs.iter_mut().for_each(Job::fetch_ids);
+        }
+        if jobs.is_empty() {
+            return self.release(&work.items);
         }
         let method = match (layer, negotiates) {
             (Layer::Id, _) => Method::Ids,
@@ -86,6 +91,7 @@ impl Session {
             pass: batch.work.pass,
         });
         self.batches.insert(id, batch);
+        self.ready.insert(id);
     }
 
     /// The seconds that a batch has to prove.
@@ -102,26 +108,33 @@ impl Session {
 
     /// Starts jobs in the order of their batches while the budget has slots.
     pub(crate) fn start_jobs(&mut self, relay: &mut Relay, ctx: &mut Context<'_>) {
-        let ids: Vec<BatchId> = self.batches.keys().copied().collect();
-        for id in ids {
+        while self.open_count() < relay.limits.subscriptions() {
+            let Some(id) = self.ready.first().copied() else { return };
+            let probed = self.probing.is_none();
+            match self.batches.get(&id).is_some_and(|batch| batch.is_ready(probed)) {
+                true => self.start_batch(id, relay, ctx),
+                false => {
+                    self.ready.remove(&id);
+                }
+            }
+        }
+    }
+
+    fn start_batch(&mut self, id: BatchId, relay: &mut Relay, ctx: &mut Context<'_>) {
+        if self.batches.get(&id).is_some_and(|batch| batch.recheck == Recheck::Ready) {
+            self.recheck(id, relay, ctx);
+        }
+        let jobs = self.batches.get(&id).map_or(0, |batch| batch.jobs.len());
+        for job in 0..jobs {
             if self.open_count() >= relay.limits.subscriptions() {
                 return;
             }
-            if self.batches.get(&id).is_some_and(|batch| batch.recheck == Recheck::Ready) {
-                self.recheck(id, relay, ctx);
-            }
-            let jobs = self.batches.get(&id).map_or(0, |batch| batch.jobs.len());
-            for job in 0..jobs {
-                if self.open_count() >= relay.limits.subscriptions() {
-                    return;
-                }
-                let Some(state) = self.job(id, job) else { break };
-                match state.stage {
-                    Stage::ToNegotiate => self.negotiate(id, job, relay, ctx),
-                    Stage::ToWalk => self.ask_page(id, job, relay, ctx),
-                    Stage::Fetching => self.fetch(id, job, relay, ctx),
-                    Stage::Negotiating(_) | Stage::Walking(_) | Stage::Walked | Stage::Done => {}
-                }
+            let Some(state) = self.job(id, job) else { return };
+            match state.stage {
+                Stage::ToNegotiate => self.negotiate(id, job, relay, ctx),
+                Stage::ToWalk => self.ask_page(id, job, relay, ctx),
+                Stage::Fetching => self.fetch(id, job, relay, ctx),
+                Stage::Negotiating(_) | Stage::Walking(_) | Stage::Walked | Stage::Done => {}
             }
         }
     }
@@ -139,9 +152,17 @@ impl Session {
         let ask = walk.ask(&relay.pages);
         let purpose = ask.purpose(*walk_id, source);
         job_state.stage = Stage::Walking(sub);
+        job_state.pages.push_back(sub);
+        let old = match job_state.pages.len() > Walk::ANSWERS {
+            true => job_state.pages.pop_front(),
+            false => None,
+        };
         ctx.emit(Event::PageAsked { relay: relay.id });
         let role = Role::Page { batch: id, job, number: ask.number };
         self.open_sub(sub, role, alloc::vec![ask.filter], purpose, relay, ctx);
+        if let Some(old) = old {
+            self.retire(old, relay, ctx);
+        }
     }
 
     /// A tally of a page: its counts go to the job; the page itself waits for the EOSE.
@@ -348,10 +369,7 @@ impl Session {
         ctx: &mut Context<'_>,
         then: impl FnOnce(&mut Self, &mut Relay, &mut Context<'_>),
     ) {
-        if let Some(sub) = self.subs.get_mut(&id)
-            && !sub.closed
-        {
-            sub.closed = true;
+        if self.end_sub(id) {
             ctx.command(crate::command::Command::Unsubscribe { conn: self.conn, sub: id });
         }
         then(self, relay, ctx);
@@ -373,6 +391,8 @@ impl Session {
             Role::Recheck { batch, .. } => {
                 if let Some(batch) = self.batches.get_mut(&batch) {
                     batch.recheck = Recheck::Ready;
+                    let id = batch.id;
+                    self.ready.insert(id);
                 }
             }
             Role::Ids { batch, job } => {

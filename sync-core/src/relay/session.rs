@@ -7,10 +7,12 @@ use nostr::types::Timestamp;
 
 use crate::agenda::Timer;
 use crate::command::Command;
+use crate::config::Config;
 use crate::context::Context;
+use crate::filters;
 use crate::id::{BatchId, ConnId, NegId, SubId, WalkId};
 use crate::item::{GapReason, Item};
-use crate::plan::plan;
+use crate::plan::{Chunk, plan};
 use crate::relay::Relay;
 use crate::relay::batch::{Batch, Scope, Work};
 use crate::relay::live::Live;
@@ -83,12 +85,16 @@ pub(crate) struct Session {
     next_id: u32,
     next_walk: u32,
     pub(crate) subs: BTreeMap<SubId, Sub>,
+    /// How many of them are open.
+    open: u32,
     pub(crate) negs: BTreeMap<NegId, Neg>,
     pub(crate) live: BTreeMap<SubId, Live>,
     pub(crate) live_of: BTreeMap<Item, SubId>,
     /// Work whose live request has no slot yet.
     pub(crate) waiting: VecDeque<Work>,
     pub(crate) batches: BTreeMap<BatchId, Batch>,
+    /// Those that may have something to ask for.
+    pub(crate) ready: BTreeSet<BatchId>,
     /// Items in `waiting`, in a live request's work, or in a batch, and in how many of them.
     pub(crate) busy: BTreeMap<Item, u32>,
     /// Items proven on this connection.
@@ -118,11 +124,13 @@ impl Session {
             next_id: 0,
             next_walk: 0,
             subs: BTreeMap::new(),
+            open: 0,
             negs: BTreeMap::new(),
             live: BTreeMap::new(),
             live_of: BTreeMap::new(),
             waiting: VecDeque::new(),
             batches: BTreeMap::new(),
+            ready: BTreeSet::new(),
             busy: BTreeMap::new(),
             done: BTreeSet::new(),
             again: BTreeMap::new(),
@@ -148,7 +156,7 @@ impl Session {
 
     /// Open subscriptions and sessions: what the relay's budget counts (S4).
     pub(crate) fn open_count(&self) -> u32 {
-        (self.subs.values().filter(|sub| !sub.closed).count() + self.negs.len()) as u32
+        self.open + self.negs.len() as u32
     }
 
     pub(crate) fn is_live(&self, item: &Item) -> bool {
@@ -158,13 +166,14 @@ impl Session {
 
     /// Plans everything that is wanted, not proven on this connection and not pending.
     pub(crate) fn plan_all(&mut self, relay: &mut Relay, ctx: &mut Context<'_>, pass: bool) {
-        let values = ctx.config.fetch.values_per_filter as usize;
+        let weight = |item: &Item| filters::weight(item, &ctx.shared.want.filters);
+        let chunk = chunk(ctx.config, &weight);
         let Some(needed) = ctx.shared.want.needed(relay.id) else { return };
         let groups = plan(
             needed,
             |item| !self.done.contains(item) && !self.busy.contains_key(item),
             |item| relay.coverage.row_of(item),
-            values,
+            chunk,
         );
         let scope = if relay.resync_due { Scope::Full } else { Scope::Auto };
         for group in groups {
@@ -175,9 +184,10 @@ impl Session {
 
     /// Proves every wanted item again, over all history; what is pending of them ends first.
     pub(crate) fn replan_full(&mut self, relay: &mut Relay, ctx: &mut Context<'_>) {
-        let values = ctx.config.fetch.values_per_filter as usize;
+        let weight = |item: &Item| filters::weight(item, &ctx.shared.want.filters);
+        let chunk = chunk(ctx.config, &weight);
         let Some(needed) = ctx.shared.want.needed(relay.id) else { return };
-        let groups = plan(needed, |item| !self.busy.contains_key(item), |_| None, values);
+        let groups = plan(needed, |item| !self.busy.contains_key(item), |_| None, chunk);
         let pending = needed.iter().filter(|item| self.busy.contains_key(*item));
         self.again.extend(pending.cloned().map(|item| (item, true)));
         for group in groups {
@@ -195,7 +205,6 @@ impl Session {
         ctx: &mut Context<'_>,
     ) {
         let unfinished = self.pass.is_some();
-        let values = ctx.config.fetch.values_per_filter as usize;
         for pass in [true, false] {
             let items: Vec<&Item> = added
                 .iter()
@@ -209,7 +218,7 @@ impl Session {
                 items,
                 |item| !self.done.contains(item) && !self.busy.contains_key(item),
                 |item| relay.coverage.row_of(item),
-                values,
+                chunk(ctx.config, &|item| filters::weight(item, &ctx.shared.want.filters)),
             );
             if pass && !groups.is_empty() {
                 self.begin_pass(crate::event::Trigger::Repository, relay, ctx);
@@ -219,52 +228,6 @@ impl Session {
             }
         }
         self.run(relay, ctx);
-    }
-
-    /// Takes work in; it is begun by [`Self::run`].
-    pub(crate) fn enqueue(&mut self, work: Work) {
-        self.hold(&work.items);
-        self.waiting.push_back(work);
-    }
-
-    /// Items are pending once more.
-    pub(crate) fn hold(&mut self, items: &[Item]) {
-        for item in items {
-            *self.busy.entry(item.clone()).or_default() += 1;
-        }
-    }
-
-    /// Items are pending once less.
-    pub(crate) fn release(&mut self, items: &[Item]) {
-        for item in items {
-            if let Some(count) = self.busy.get_mut(item) {
-                *count -= 1;
-                if *count == 0 {
-                    self.busy.remove(item);
-                }
-            }
-        }
-    }
-
-    /// Proves items again in full that were asked to be while other work of them was pending.
-    pub(crate) fn begin_again(&mut self, items: &[Item]) {
-        if self.again.is_empty() {
-            return;
-        }
-        for pass in [true, false] {
-            let due: Vec<Item> = items
-                .iter()
-                .filter(|item| self.again.get(*item) == Some(&pass))
-                .filter(|item| !self.busy.contains_key(*item))
-                .cloned()
-                .collect();
-            if !due.is_empty() {
-                due.iter().for_each(|item| {
-                    self.again.remove(item);
-                });
-                self.enqueue(Work { items: due, scope: Scope::Full, pass, gap: None });
-            }
-        }
     }
 
     /// Does what can be done within the budget: live requests first (FILT-3), then history.
@@ -277,62 +240,23 @@ impl Session {
         self.start_jobs(relay, ctx);
     }
 
-    /// Items are no longer wanted: their work goes, their subscriptions are left to shrink with
-    /// the next consolidation, what is proven of them is forgotten.
-    pub(crate) fn drop_items(&mut self, gone: &BTreeSet<Item>) {
-        self.drop_work(gone);
-        for live in self.live.values_mut() {
-            live.items.retain(|item| !gone.contains(item));
-        }
-        for item in gone {
-            self.live_of.remove(item);
-        }
+    /// A subscription is open from here on.
+    pub(crate) fn insert_sub(&mut self, id: SubId, sub: Sub) {
+        self.subs.insert(id, sub);
+        self.open += 1;
     }
 
-    /// What is pending of items proves nothing any more; their live requests stand.
-    pub(crate) fn drop_work(&mut self, gone: &BTreeSet<Item>) {
-        if gone.is_empty() {
-            return;
-        }
-        for work in &mut self.waiting {
-            work.items.retain(|item| !gone.contains(item));
-        }
-        self.waiting.retain(|work| !work.items.is_empty());
-        for live in self.live.values_mut() {
-            for work in &mut live.then {
-                work.items.retain(|item| !gone.contains(item));
-            }
-            live.then.retain(|work| !work.items.is_empty());
-        }
-        for batch in self.batches.values_mut() {
-            batch.work.items.retain(|item| !gone.contains(item));
-        }
-        for item in gone {
-            self.busy.remove(item);
-            self.done.remove(item);
-            self.again.remove(item);
-            self.holes.remove(item);
-        }
-    }
-
-    /// Closes live requests that stand for nothing any more.
-    pub(crate) fn close_empty_live(&mut self, relay: &Relay, ctx: &mut Context<'_>) {
-        let empty: Vec<SubId> =
-            self.live.iter().filter(|(_, l)| l.items.is_empty()).map(|(sub, _)| *sub).collect();
-        for sub in empty {
-            // Work that waited for its EOSE may be of items whose live request is another.
-            let then = self.live.remove(&sub).map(|live| live.then);
-            self.waiting.extend(then.into_iter().flatten());
-            self.close_sub(sub, relay, ctx);
-        }
+    /// A subscription ends, by our CLOSE or the relay's CLOSED: whether it was open (S3).
+    pub(crate) fn end_sub(&mut self, id: SubId) -> bool {
+        let Some(sub) = self.subs.get_mut(&id).filter(|sub| !sub.closed) else { return false };
+        sub.closed = true;
+        self.open -= 1;
+        true
     }
 
     /// Sends a CLOSE, once (S3), and disarms the deadlines of the subscription.
     pub(crate) fn close_sub(&mut self, id: SubId, relay: &Relay, ctx: &mut Context<'_>) {
-        if let Some(sub) = self.subs.get_mut(&id)
-            && !sub.closed
-        {
-            sub.closed = true;
+        if self.end_sub(id) {
             ctx.command(Command::Unsubscribe { conn: self.conn, sub: id });
         }
         self.retire(id, relay, ctx);
@@ -344,18 +268,17 @@ impl Session {
         ctx.shared.agenda.cancel(Some(relay.id), Timer::LiveWait(id));
         let Some(sub) = self.subs.get(&id) else { return };
         // What comes late for a page still counts for its walk (HIST-5).
-        let pending =
-            matches!(sub.role, Role::Page { batch, .. } if self.batches.contains_key(&batch));
+        let pending = match sub.role {
+            Role::Page { batch, job, .. } => self
+                .batches
+                .get(&batch)
+                .and_then(|batch| batch.jobs.get(job))
+                .is_some_and(|job| job.pages.contains(&id)),
+            Role::Live | Role::Recheck { .. } | Role::Ids { .. } => false,
+        };
         if sub.is_over() && !pending {
             self.subs.remove(&id);
         }
-    }
-
-    /// Forgets the pages of a batch that ended.
-    pub(crate) fn forget_pages(&mut self, ended: BatchId) {
-        self.subs.retain(|_, sub| {
-            !(sub.is_over() && matches!(sub.role, Role::Page { batch, .. } if batch == ended))
-        });
     }
 
     /// Arms a deadline of a request, unless time stands still for this socket (CONN-7).
@@ -448,4 +371,19 @@ impl Session {
             ctx.persist(changes);
         }
     }
+}
+
+/// How many items share a request; what is left of its bytes is for its envelope (FILT-1).
+pub(crate) fn chunk<'a>(config: &Config, weight: &'a dyn Fn(&Item) -> usize) -> Chunk<'a> {
+    Chunk {
+        values: config.fetch.values_per_filter.max(1) as usize,
+        filters: config.live.filters_per_req.max(1) as usize,
+        bytes: bytes_max(config),
+        weight,
+    }
+}
+
+/// Bytes of the values of a request.
+pub(crate) fn bytes_max(config: &Config) -> usize {
+    (config.limits.req_frame_bytes.0 as usize).saturating_sub(4096)
 }
