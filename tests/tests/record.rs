@@ -13,7 +13,7 @@ use sync_runtime::service::SyncService;
 use sync_runtime::settings::{OrOff, Settings};
 use sync_tests::corpus::Options;
 
-/// The control plane of a sync of 60 events from a LocalRelay, as the binary recorded it.
+/// The control plane of a sync of 100 events from a LocalRelay, as the binary recorded it.
 /// `cargo run -p ngit-sync -- replay --bless tests/recordings/sync.jsonl` shows a change of
 /// behaviour as a difference of this file.
 const GOLDEN: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/recordings/sync.jsonl"));

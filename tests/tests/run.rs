@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::client::Client;
 use common::input::{corpus, issue, lines, wanted};
@@ -126,31 +126,6 @@ fn backoffs(log: &str) -> Vec<u64> {
     let lines = log.lines().filter(|line| line.contains("cannot connect"));
     let wait = |line: &str| line.split_once("retry_in_ms=")?.1.split(' ').next()?.parse().ok();
     lines.filter_map(wait).collect()
-}
-
-#[tokio::test]
-async fn a_half_open_connection_is_found_by_its_silence() {
-    let corpus = small();
-    let relay = LocalRelay::start(lines(&corpus));
-    let proxy = Proxy::start(relay.port()).await;
-    let program = Program::new();
-    let short = [
-        "--set",
-        "dial.ping_interval=200ms",
-        "--set",
-        "dial.dead_after_silence=1s",
-        "--set",
-        "health.backoff_base=200ms",
-    ];
-    let daemon = daemon(&program, &proxy.url(), &short).await;
-    daemon.relay_until("connected", PATIENCE, is("connected")).await;
-    proxy.pause();
-    let began = Instant::now();
-    let view = daemon.relay_until("lost", PATIENCE, |relay| relay["failures"] != 0).await;
-    assert!(began.elapsed() < Duration::from_secs(5), "{view}");
-    assert!(daemon.transitions().await.contains(&"connected>disconnected".to_owned()));
-    proxy.resume();
-    daemon.relay_until("connected again", PATIENCE, is("connected")).await;
 }
 
 #[tokio::test]
