@@ -1,3 +1,5 @@
+//! The checkers themselves: each is seen to fail on what it is for.
+
 use nostr::event::{EventId, Kind};
 use sync_core::id::{ConnId, RelayId, RowId, SubId};
 use sync_core::input::CloseReason;
