@@ -99,7 +99,7 @@ impl Watch {
         let findings = &mut self.findings;
         self.connections.on_command(command, findings);
         self.requests.on_command(command, findings);
-        self.passes.on_command(command, self.claims.ledger(), findings);
+        self.passes.on_command(command, findings);
         self.claims.on_command(command);
         self.streaks.on_command(command, findings);
     }

@@ -17,24 +17,24 @@
 
 mod link;
 mod shell;
+mod view;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nostr::event::{Event, EventId};
+use nostr::event::Event;
 use nostr::types::Timestamp;
 use sync_core::command::Command;
 use sync_core::config::{Config, Span};
 use sync_core::core::SyncCore;
-use sync_core::id::{ConnId, RelayId};
+use sync_core::id::ConnId;
 use sync_core::input::{CloseReason, DialError, Fact, FactSource, Input, Operator};
-use sync_core::status::RelayStatus;
 use sync_core::time::Instant;
 use sync_core::url::RelayUrl;
 
 use self::link::Link;
-use crate::check::{Ledger, Truth, Violation, Watch, items_match};
+use crate::check::{Ledger, Truth, Violation, Watch};
 use crate::corpus::Corpus;
 use crate::entropy::{Entropy, Seeded};
 use crate::sim::faults::{Faults, Nature};
@@ -429,99 +429,10 @@ impl World {
         self.boot();
     }
 
-    /// What the store holds.
-    pub fn stored(&self) -> BTreeSet<EventId> {
-        self.plane.store.ids()
-    }
-
-    /// Whether every relay that the core dials is past its pass, and nothing is under way.
-    pub fn is_converged(&self) -> bool {
-        let statuses: Vec<(RelayId, RelayStatus)> = self.core.relays().collect();
-        let settled = |status: &RelayStatus| {
-            matches!(status, RelayStatus::Connected | RelayStatus::ConnectedDegraded)
-        };
-        !statuses.is_empty()
-            && statuses.iter().all(|(_, status)| settled(status))
-            && self.is_quiet()
-    }
-
-    /// Whether nothing is under way but what the scenario plans.
-    pub fn is_quiet(&self) -> bool {
-        self.pipeline.is_empty()
-            && self.queue.values().all(|happening| matches!(happening, Happening::Scenario(_)))
-    }
-
-    /// Whether nothing is under way and no request is open but live ones.
-    pub fn is_idle(&self) -> bool {
-        self.is_quiet() && self.links.values().all(|link| link.negs.is_empty())
-    }
-
-    /// What is still under way, for people.
-    pub fn describe(&self) -> String {
-        let next: Vec<_> = self.queue.values().take(3).collect();
-        let negs: Vec<_> = self
-            .links
-            .iter()
-            .filter(|(_, link)| !link.negs.is_empty())
-            .map(|(conn, link)| (*conn, link.negs.keys().copied().collect::<Vec<_>>()))
-            .collect();
-        let deadline = self.core.next_deadline();
-        format!("deadline {deadline:?}, next {next:?}, open reconciliations {negs:?}")
-    }
-
     /// Does the next thing; false when there is none.
     pub fn run_one(&mut self) -> bool {
         let more = self.next_at().is_some();
         self.step();
         more
-    }
-
-    /// Whether a gap of the ledger covers this event.
-    pub fn is_named_by_gap(&self, event: &Event) -> bool {
-        let filters = &self.setup.config.accept.filters;
-        self.relays.iter().any(|relay| {
-            self.ledger().gaps(&relay.url).any(|gap| {
-                gap.range.contains(event.created_at) && items_match(&gap.items, filters)(event)
-            })
-        })
-    }
-
-    /// Whether the core said that it ended (L5).
-    pub fn is_ended(&self) -> bool {
-        self.ended
-    }
-
-    /// The status of a relay, by its index here; `None` while the core does not know it.
-    pub fn status(&self, relay: usize) -> Option<RelayStatus> {
-        self.core.status(self.core.relay_id(&self.relays[relay].url)?)
-    }
-
-    /// What the ledger holds.
-    pub fn ledger(&self) -> &Ledger {
-        self.watch.ledger()
-    }
-
-    /// A digest of all commands so far (D1), and how many they were.
-    pub fn digest(&self) -> (u64, u64) {
-        (self.digest, self.commands)
-    }
-
-    /// Subscriptions and reconciliations that are open.
-    pub fn open(&self) -> usize {
-        self.watch.open()
-    }
-
-    /// The first thing that did not hold.
-    pub fn violation(&self) -> Option<&Violation> {
-        self.watch.first()
-    }
-
-    /// # Panics
-    ///
-    /// When something did not hold, with the seed that shows it again.
-    pub fn expect_sound(&self) {
-        if let Some(violation) = self.violation() {
-            panic!("{violation}\nseed {}, {:?} into the run", self.setup.seed, self.elapsed());
-        }
     }
 }

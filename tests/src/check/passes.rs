@@ -54,13 +54,7 @@ impl Passes {
         self.counts.get_mut(&(conn?, sub?))
     }
 
-    pub(super) fn on_command(
-        &mut self,
-        command: &Command,
-        ledger: &Ledger,
-        findings: &mut Findings,
-    ) {
-        let _ = ledger;
+    pub(super) fn on_command(&mut self, command: &Command, findings: &mut Findings) {
         match command {
             Command::Subscribe { conn, sub, purpose, .. } => {
                 let of_pass = match purpose {

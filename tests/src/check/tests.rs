@@ -1,4 +1,4 @@
-//! The checkers themselves: each is seen to fail on what it is for.
+//! The checkers themselves: each failure is provoked once.
 
 use nostr::event::{EventId, Kind};
 use sync_core::id::{ConnId, RelayId, RowId, SubId};
