@@ -20,6 +20,9 @@ use crate::time::Instant;
 use crate::url::RelayUrl;
 use crate::want::{Deltas, Want};
 
+/// Relays that are remembered for each that may be a target at a time: 10,000 for 2,000.
+const KNOWN_PER_TARGET: usize = 5;
+
 /// The sync machine. See the crate's documentation for the loop that drives it.
 #[derive(Debug)]
 pub struct SyncCore {
@@ -78,6 +81,9 @@ impl SyncCore {
     /// next call; what the configuration alone brings comes with the first one.
     pub fn handle(&mut self, now: Instant, input: Input) {
         self.now = self.now.max(now);
+        if self.ended {
+            return; // L5
+        }
         self.fire_due();
         self.on_input(input);
         self.fire_window();
@@ -242,7 +248,10 @@ impl SyncCore {
         };
         for fact in facts {
             if let Fact::PolicyChanged { .. } = fact {
-                self.resync_all(Trigger::Manual);
+                for relay in 0..self.relays.len() {
+                    let relay = RelayId(relay as u32);
+                    self.with(relay, |machine, ctx| machine.on_policy_changed(ctx));
+                }
             }
             self.shared.want.collect(fact, pass, historic, self.now);
         }
@@ -272,8 +281,10 @@ impl SyncCore {
         if self.own.contains(url) {
             return None;
         }
+        // Those that nothing wants any more are known still, as rows of the ledger (DISC-7).
         let bootstrap = self.config.sync.relays.len();
-        if self.relays.len() >= self.config.limits.relays as usize + bootstrap {
+        let known = self.config.limits.relays as usize * KNOWN_PER_TARGET + bootstrap;
+        if self.relays.len() >= known {
             self.emit(Event::LimitReached { limit: "limits.relays".into() });
             return None;
         }
@@ -319,19 +330,21 @@ impl SyncCore {
     fn fire_facts(&mut self) {
         self.shared.agenda.cancel(None, Timer::DiscoveryWindow);
         let wall = self.wall_now();
+        let held = self.shared.want.holders();
         let mut want = core::mem::take(&mut self.shared.want);
         let deltas = want.fire(wall, |url| self.resolve(url));
         if let Some(at) = want.next_later() {
             let wait = Duration::from_secs(at.as_secs().saturating_sub(wall.as_secs()));
             self.shared.agenda.arm(None, Timer::Later, self.now + wait);
         }
+        if want.take_refused() {
+            self.emit(Event::LimitReached { limit: "limits.relays".into() });
+        }
         self.shared.want = want;
         self.apply(deltas, Reason::Discovered);
         // The second look of the double-check: passes that the window held may end now.
-        for relay in 0..self.relays.len() {
-            if matches!(&self.relays[relay].phase, Phase::Online(s) if s.pass.is_some()) {
-                self.with(RelayId(relay as u32), |_, _| {});
-            }
+        for conn in held {
+            self.with(conn.relay, |_, _| {});
         }
     }
 

@@ -178,41 +178,29 @@ impl Coverage {
         Some(self.put_gap(row))
     }
 
-    /// All history of these items is proven: no gap names them any longer. Returns the gaps that
-    /// closed with it.
-    pub fn close_gaps_of(&mut self, items: &BTreeSet<Item>) -> (Vec<RowId>, Vec<LedgerChange>) {
-        let mut closed = Vec::new();
-        let mut changes = Vec::new();
-        let rows: Vec<RowId> = self.gaps.keys().copied().collect();
-        for row in rows {
-            let gap = self.gaps.get_mut(&row).expect("listed above");
-            let before = gap.items.len();
-            gap.items.retain(|item| !items.contains(item));
-            if gap.items.is_empty() {
-                self.gaps.remove(&row);
-                closed.push(row);
-                changes.push(LedgerChange::DropGap { relay: self.relay.clone(), row });
-            } else if gap.items.len() < before {
-                changes.push(self.put_gap(row));
-            }
+    /// Nothing is missing of these items any longer: whether the gap closed with them, and what
+    /// the ledger has to write.
+    pub fn shrink_gap(
+        &mut self,
+        row: RowId,
+        gone: impl Fn(&Item) -> bool,
+    ) -> (bool, Option<LedgerChange>) {
+        let Some(gap) = self.gaps.get_mut(&row) else { return (false, None) };
+        let before = gap.items.len();
+        gap.items.retain(|item| !gone(item));
+        if gap.items.is_empty() {
+            self.gaps.remove(&row);
+            (true, Some(LedgerChange::DropGap { relay: self.relay.clone(), row }))
+        } else {
+            (false, (gap.items.len() < before).then(|| self.put_gap(row)))
         }
-        (closed, changes)
     }
 
-    /// Closes a gap.
-    pub fn close_gap(&mut self, row: RowId) -> Option<LedgerChange> {
-        self.gaps.remove(&row)?;
-        Some(LedgerChange::DropGap { relay: self.relay.clone(), row })
-    }
-
-    /// Forgets items that are no longer wanted: nothing is claimed or missing of them.
-    pub fn forget(&mut self, items: &BTreeSet<Item>) -> Vec<LedgerChange> {
-        let list: Vec<Item> = items.iter().cloned().collect();
-        let mut changes = Vec::new();
-        self.detach(&list, &mut changes);
-        let (_, closed) = self.close_gaps_of(items);
-        changes.extend(closed);
-        changes
+    /// Nothing is claimed any longer (REJ-1); what is missing stays named.
+    pub fn unprove_all(&mut self) -> Vec<LedgerChange> {
+        self.cohort_of.clear();
+        let rows = core::mem::take(&mut self.cohorts).into_keys();
+        rows.map(|row| LedgerChange::DropCohort { relay: self.relay.clone(), row }).collect()
     }
 
     /// Rows worth persisting.

@@ -110,7 +110,10 @@ impl SyncCore {
         let proven = items().filter(|item| known.coverage.cohort(item).is_some()).count();
         let session = match &machine.phase {
             Phase::Online(session) => Some(session),
-            Phase::Idle | Phase::Waiting | Phase::Dialing { .. } | Phase::Draining { .. } => None,
+            Phase::Idle
+            | Phase::Waiting { .. }
+            | Phase::Dialing { .. }
+            | Phase::Draining { .. } => None,
         };
         let live = session.map_or(0, |s| items().filter(|item| s.is_live(item)).count());
         let watermark = items().map(|item| known.coverage.cohort(item).map(|c| c.until));
@@ -186,14 +189,18 @@ impl SyncCore {
             Phase::Online(session) if !session.is_idle() => Stand::Busy,
             Phase::Online(_) if machine.has_named_gaps() => Stand::Explained,
             Phase::Online(_) => Stand::Complete,
-            Phase::Idle | Phase::Waiting | Phase::Dialing { .. } | Phase::Draining { .. }
-                if known.paused || known.health.failures >= enough =>
+            Phase::Idle
+            | Phase::Waiting { .. }
+            | Phase::Dialing { .. }
+            | Phase::Draining { .. }
+                if known.paused || known.failures_here >= enough =>
             {
                 Stand::Explained
             }
-            Phase::Idle | Phase::Waiting | Phase::Dialing { .. } | Phase::Draining { .. } => {
-                Stand::Busy
-            }
+            Phase::Idle
+            | Phase::Waiting { .. }
+            | Phase::Dialing { .. }
+            | Phase::Draining { .. } => Stand::Busy,
         }
     }
 }

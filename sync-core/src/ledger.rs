@@ -105,6 +105,13 @@ pub struct Cohort {
     pub live_until: Option<Timestamp>,
 }
 
+impl Cohort {
+    /// The second up to which its items are proven, or were live.
+    pub fn watermark(&self) -> Timestamp {
+        self.live_until.map_or(self.until, |live| live.max(self.until))
+    }
+}
+
 /// A part of history that is not proven.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {

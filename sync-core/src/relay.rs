@@ -2,7 +2,6 @@
 //! belongs to a connection lives in [`session`] and dies with it.
 
 use alloc::boxed::Box;
-use core::time::Duration;
 
 use nostr::types::Timestamp;
 
@@ -15,7 +14,7 @@ use crate::health::Health;
 use crate::id::{ConnId, RelayId};
 use crate::input::{CloseReason, DialError, DialErrorKind};
 use crate::item::Item;
-use crate::ledger::{LedgerChange, LedgerRow, RelayRow};
+use crate::ledger::{Cohort, LedgerChange, LedgerRow, RelayRow};
 use crate::relay::limits::Limits;
 use crate::relay::negentropy::Negentropy;
 use crate::relay::page::PageMemory;
@@ -27,6 +26,7 @@ use crate::url::RelayUrl;
 pub mod batch;
 mod claim;
 pub mod closed;
+mod dial;
 mod frames;
 mod gaps;
 mod inputs;
@@ -46,8 +46,8 @@ mod timers;
 pub(crate) enum Phase {
     /// Nothing wants it, or it is paused.
     Idle,
-    /// The next dial is armed.
-    Waiting,
+    /// The next dial is armed; granted when its slot of the global budget is reserved (CONN-8).
+    Waiting { granted: bool },
     /// The shell dials.
     Dialing { conn: ConnId },
     /// The connection is open.
@@ -81,6 +81,10 @@ pub(crate) struct Relay {
     shown: (RelayStatus, HealthStatus),
     epoch: u32,
     dialed: bool,
+    /// Failures since the process began or a pass finished (DISC-10).
+    pub(crate) failures_here: u32,
+    /// Everything is to be proven in full with the next pass that finishes.
+    pub(crate) resync_due: bool,
 }
 
 /// A relay and its phase.
@@ -109,12 +113,29 @@ impl Relay {
         config: &crate::Config,
     ) -> Timestamp {
         let overlap = config.sync.reconnect_overlap.as_secs();
-        let watermark = |item: &Item| {
-            let cohort = self.coverage.cohort(item)?;
-            Some(cohort.live_until.unwrap_or(cohort.until).max(cohort.until).as_secs())
+        let watermark = |item: &Item| self.coverage.cohort(item).map(Cohort::watermark);
+        let oldest = items.into_iter().map(|item| watermark(item).unwrap_or_default()).min();
+        Timestamp::from_secs(oldest.unwrap_or_default().as_secs().saturating_sub(overlap))
+    }
+
+    /// Counts a failed dial or a short connection (HLTH-1).
+    fn fail(&mut self, wall: Timestamp) {
+        self.health.on_failure(wall);
+        self.failures_here += 1;
+    }
+
+    /// Whether a connection that begins now is a fresh start (CONN-4). After a crash, which wrote
+    /// no disconnect, the clock runs from the last watermark.
+    fn is_fresh(&self, ctx: &Context<'_>) -> bool {
+        let away_since = match (self.disconnected_at, self.last_connected) {
+            (Some(lost), connected) if connected.is_none_or(|connected| connected <= lost) => {
+                Some(lost)
+            }
+            _ => self.coverage.cohorts().map(|(_, cohort)| cohort.watermark()).max(),
         };
-        let oldest = items.into_iter().map(|item| watermark(item).unwrap_or(0)).min().unwrap_or(0);
-        Timestamp::from_secs(oldest.saturating_sub(overlap))
+        let quick = ctx.config.sync.quick_reconnect.as_secs();
+        self.coverage.is_empty()
+            || away_since.is_none_or(|since| ctx.wall.as_secs() > since.as_secs() + quick)
     }
 
     /// The row of the ledger.
@@ -166,6 +187,8 @@ impl RelayMachine {
                 shown: (RelayStatus::Disconnected, HealthStatus::Disconnected),
                 epoch: 0,
                 dialed: false,
+                failures_here: 0,
+                resync_due: false,
                 url,
             },
             phase: Phase::Idle,
@@ -187,6 +210,9 @@ impl RelayMachine {
         relay.health.failures = row.failures;
         relay.health.failing_since = row.failing_since;
         relay.health.cooldown_until = row.cooldown_until.map(|at| ctx.instant_of(at));
+        if let Some(until) = relay.health.cooldown_until.filter(|until| *until > ctx.now) {
+            ctx.shared.agenda.arm(Some(relay.id), Timer::Cooldown, until);
+        }
         relay.negentropy = row.neg_refused_at.map_or(Negentropy::Unknown, Negentropy::Refused);
         relay.paused = row.paused;
     }
@@ -194,7 +220,9 @@ impl RelayMachine {
     /// The derived status (CONN-1).
     pub(crate) fn status(&self) -> RelayStatus {
         match &self.phase {
-            Phase::Idle | Phase::Waiting | Phase::Draining { .. } => RelayStatus::Disconnected,
+            Phase::Idle | Phase::Waiting { .. } | Phase::Draining { .. } => {
+                RelayStatus::Disconnected
+            }
             Phase::Dialing { .. } => RelayStatus::Connecting,
             Phase::Online(session) if session.pass.is_some() => RelayStatus::Syncing,
             Phase::Online(_) if self.relay.coverage.is_degraded() => RelayStatus::ConnectedDegraded,
@@ -211,7 +239,7 @@ impl RelayMachine {
     /// The connection that inputs may name.
     pub(crate) fn conn(&self) -> Option<ConnId> {
         match &self.phase {
-            Phase::Idle | Phase::Waiting => None,
+            Phase::Idle | Phase::Waiting { .. } => None,
             Phase::Dialing { conn } | Phase::Draining { conn } => Some(*conn),
             Phase::Online(session) => Some(session.conn),
         }
@@ -221,7 +249,10 @@ impl RelayMachine {
     pub(crate) fn session(&mut self) -> Option<(&mut Session, &mut Relay)> {
         match &mut self.phase {
             Phase::Online(session) => Some((session, &mut self.relay)),
-            Phase::Idle | Phase::Waiting | Phase::Dialing { .. } | Phase::Draining { .. } => None,
+            Phase::Idle
+            | Phase::Waiting { .. }
+            | Phase::Dialing { .. }
+            | Phase::Draining { .. } => None,
         }
     }
 
@@ -249,100 +280,6 @@ impl RelayMachine {
             && !ctx.shared.shutdown
     }
 
-    /// Dials what is wanted and idle; hangs up what is not wanted any more (DISC-7).
-    pub(crate) fn follow_want(&mut self, reason: Reason, ctx: &mut Context<'_>) {
-        let wanted = self.is_wanted(ctx);
-        match (&self.phase, wanted) {
-            (Phase::Idle, true) if ctx.shared.booted => {
-                self.relay.why = reason;
-                self.wait(self.first_delay(ctx), ctx);
-            }
-            (Phase::Waiting, false) => {
-                self.relay.why = reason;
-                ctx.shared.agenda.cancel(Some(self.relay.id), Timer::Retry);
-                self.phase = Phase::Idle;
-            }
-            (Phase::Dialing { .. } | Phase::Online(_), false) => self.hang_up(reason, ctx),
-            (Phase::Idle | Phase::Draining { .. }, _)
-            | (Phase::Waiting | Phase::Dialing { .. } | Phase::Online(_), true) => {}
-        }
-    }
-
-    /// Jitter before the first dial (CONN-8).
-    fn first_delay(&self, ctx: &Context<'_>) -> Duration {
-        let mut rng = self.relay.rng.clone();
-        let sync = &ctx.config.sync;
-        if ctx.config.once {
-            return Duration::ZERO;
-        }
-        let jitter = match ctx.shared.want.is_bootstrap(self.relay.id) {
-            true => *sync.bootstrap_jitter,
-            false => *sync.startup_jitter,
-        };
-        *sync.startup_delay + rng.span(Duration::ZERO, jitter)
-    }
-
-    /// Arms the next dial, not before a cooldown ends.
-    fn wait(&mut self, delay: Duration, ctx: &mut Context<'_>) {
-        let cooldown = self.relay.health.cooldown_until.unwrap_or(ctx.now);
-        let at = (ctx.now + delay).max(cooldown);
-        self.phase = Phase::Waiting;
-        if at <= ctx.now {
-            self.dial(ctx);
-        } else {
-            ctx.shared.agenda.arm(Some(self.relay.id), Timer::Retry, at);
-        }
-    }
-
-    /// Dials, when the global budget has a slot (CONN-8).
-    pub(crate) fn dial(&mut self, ctx: &mut Context<'_>) {
-        let relay = &mut self.relay;
-        if let Err(at) = ctx.shared.dials.take(ctx.now, ctx.config.dial.per_second) {
-            return ctx.shared.agenda.arm(Some(relay.id), Timer::Retry, at);
-        }
-        if relay.dialed {
-            relay.why = Reason::RetryDue;
-        }
-        relay.dialed = true;
-        relay.epoch += 1;
-        let conn = ConnId { relay: relay.id, epoch: relay.epoch };
-        let trusted = ctx.shared.want.is_bootstrap(relay.id);
-        ctx.command(Command::Dial { conn, url: relay.url.clone(), trusted });
-        let dial = &ctx.config.dial;
-        let stages =
-            *dial.dns_timeout + *dial.tcp_timeout + *dial.tls_timeout + *dial.upgrade_timeout;
-        // The shell keeps the deadline of each stage; this one only holds if it does not answer.
-        let at = ctx.now + stages + Duration::from_secs(5);
-        ctx.shared.agenda.arm(Some(relay.id), Timer::Dial, at);
-        self.phase = Phase::Dialing { conn };
-    }
-
-    /// A dial ended.
-    pub(crate) fn on_dialed(&mut self, result: Result<(), DialError>, ctx: &mut Context<'_>) {
-        let Phase::Dialing { conn } = self.phase else { return };
-        let id = self.relay.id;
-        ctx.shared.agenda.cancel(Some(id), Timer::Dial);
-        match result {
-            Ok(()) => self.go_online(conn, ctx),
-            Err(error) => {
-                self.relay.why = dial_reason(error.kind);
-                self.relay.health.on_failure(ctx.wall);
-                let retry = self.wait_backoff(ctx);
-                let failures = self.relay.health.failures;
-                let retry_in_ms = Some(retry.as_millis() as u64);
-                ctx.emit(Event::DialEnded { relay: id, result: Err(error), failures, retry_in_ms });
-                self.relay.persist(ctx);
-            }
-        }
-    }
-
-    fn wait_backoff(&mut self, ctx: &mut Context<'_>) -> Duration {
-        let relay = &mut self.relay;
-        let backoff = relay.health.backoff(ctx.wall, &ctx.config.health, &mut relay.rng);
-        self.wait(backoff, ctx);
-        backoff
-    }
-
     fn go_online(&mut self, conn: ConnId, ctx: &mut Context<'_>) {
         let relay = &mut self.relay;
         relay.why = Reason::ConnectOk;
@@ -351,6 +288,7 @@ impl RelayMachine {
             true => Trigger::Reconnect,
             false => Trigger::Startup,
         };
+        let fresh = relay.is_fresh(ctx);
         relay.last_connected = Some(ctx.wall);
         relay.limits.age(ctx.wall, ctx.config);
         let agenda = &mut ctx.shared.agenda;
@@ -360,6 +298,7 @@ impl RelayMachine {
         ctx.emit(Event::DialEnded { relay: relay.id, result: Ok(()), failures, retry_in_ms: None });
         relay.persist(ctx);
         let mut session = Box::new(Session::new(conn, ctx.now));
+        session.fresh = fresh;
         session.begin_pass(trigger, relay, ctx);
         session.plan_all(relay, ctx, true);
         session.retry_gaps(true, relay, ctx);
@@ -370,7 +309,7 @@ impl RelayMachine {
     pub(crate) fn on_closed(&mut self, reason: CloseReason, ctx: &mut Context<'_>) {
         let id = self.relay.id;
         match core::mem::replace(&mut self.phase, Phase::Idle) {
-            Phase::Idle | Phase::Waiting => {}
+            Phase::Idle | Phase::Waiting { .. } => {}
             Phase::Dialing { .. } => {
                 // A socket that ended before its dial was answered is a failed dial.
                 let detail = crate::item::RelayText::default();
@@ -379,7 +318,7 @@ impl RelayMachine {
                 self.on_dialed(Err(error), ctx);
             }
             Phase::Draining { .. } => {
-                ctx.shared.agenda.cancel_where(id, |_| true);
+                ctx.shared.agenda.cancel_where(id, ends_with_connection);
                 ctx.emit(Event::ConnectionEnded { relay: id, reason, retry_in_ms: None });
                 self.follow_want(Reason::Discovered, ctx);
             }
@@ -399,12 +338,11 @@ impl RelayMachine {
             | CloseReason::SendQueueFull
             | CloseReason::Flood => Reason::ConnectionLost,
         };
-        let local = reason == CloseReason::Local;
         self.end_session(session, ctx);
         let relay = &mut self.relay;
         let stable = ctx.now.since(session.since) >= *ctx.config.health.stable_after;
-        if !stable && !local {
-            relay.health.on_failure(ctx.wall);
+        if !stable {
+            relay.fail(ctx.wall);
         }
         relay.persist(ctx);
         let retry_in_ms = self.is_wanted(ctx).then(|| {
@@ -420,12 +358,13 @@ impl RelayMachine {
     /// What of a connection outlives it: the history that its walks finished (HIST-6).
     fn end_session(&mut self, session: &Session, ctx: &mut Context<'_>) {
         let relay = &mut self.relay;
-        ctx.shared.agenda.cancel_where(relay.id, |_| true);
         relay.disconnected_at = Some(ctx.wall);
         for batch in session.batches.values() {
             ctx.shared.want.discovering -= u32::from(batch.discovers());
             relay.keep_cut(batch, ctx);
         }
+        // Last: naming a gap arms its retry.
+        ctx.shared.agenda.cancel_where(relay.id, ends_with_connection);
         if let Some(pass) = session.pass {
             ctx.emit(Event::PassEnded {
                 relay: relay.id,
@@ -447,13 +386,13 @@ impl RelayMachine {
                 self.close_all(&session, ctx);
                 conn
             }
-            other @ (Phase::Idle | Phase::Waiting | Phase::Draining { .. }) => {
+            other @ (Phase::Idle | Phase::Waiting { .. } | Phase::Draining { .. }) => {
                 self.phase = other;
                 return;
             }
         };
         self.relay.why = reason;
-        ctx.shared.agenda.cancel_where(id, |_| true);
+        ctx.shared.agenda.cancel_where(id, ends_with_connection);
         ctx.command(Command::Hangup { conn });
         ctx.shared.agenda.arm(Some(id), Timer::Drain, ctx.now + ctx.config.dial.drain);
         self.phase = Phase::Draining { conn };
@@ -472,14 +411,7 @@ impl RelayMachine {
     }
 }
 
-fn dial_reason(kind: DialErrorKind) -> Reason {
-    match kind {
-        DialErrorKind::Dns | DialErrorKind::Resolver => Reason::DnsError,
-        DialErrorKind::Guard => Reason::Guarded,
-        DialErrorKind::Refused => Reason::Refused,
-        DialErrorKind::Timeout => Reason::ConnectTimeout,
-        DialErrorKind::Certificate | DialErrorKind::Tls => Reason::TlsError,
-        DialErrorKind::Upgrade | DialErrorKind::Proxy => Reason::HttpError,
-        DialErrorKind::Unreachable | DialErrorKind::Io => Reason::ConnectionLost,
-    }
+/// A cooldown belongs to the relay, every other timer to its connection (TALK-2).
+fn ends_with_connection(timer: Timer) -> bool {
+    timer != Timer::Cooldown
 }

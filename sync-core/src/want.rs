@@ -1,6 +1,8 @@
 //! What we want from which relay (`RepoSyncIndex`), and the discovery window that collects facts
 //! before they become targets (DISC-6).
 
+mod ids;
+
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
@@ -70,6 +72,8 @@ pub struct Want {
     threads_of: BTreeMap<Coordinate, BTreeSet<EventId>>,
     ids: BTreeMap<EventId, BTreeSet<RelayId>>,
     ids_done: Vec<EventId>,
+    /// Ids that a relay does not have.
+    ids_refused: Vec<(EventId, RelayId)>,
     /// Ids that are not to be asked for yet (ACPT-8).
     later: BTreeMap<(Timestamp, EventId), Vec<RelayUrl>>,
     needed: BTreeMap<RelayId, BTreeSet<Item>>,
@@ -78,10 +82,17 @@ pub struct Want {
     /// Items that some relay has a cohort for (HIST-1).
     proven: BTreeSet<Item>,
     window: Vec<Collected>,
+    /// How many facts of a connection's pass the window holds.
+    window_of: BTreeMap<ConnId, u32>,
     opened: Option<Instant>,
     /// Batches with an announcement, repository or filter item that are pending on any relay.
     pub discovering: u32,
     threads_max: usize,
+    /// Relays of which anything is wanted, and how many of them may be discovered ones.
+    targets: usize,
+    targets_max: usize,
+    /// Relays were refused since the last window (DISC-4).
+    refused: bool,
 }
 
 impl Want {
@@ -95,6 +106,7 @@ impl Want {
             filters: accept.filters.clone(),
             discover: config.sync.discover,
             threads_max: config.limits.items as usize,
+            targets_max: config.limits.relays as usize,
             ..Self::default()
         }
     }
@@ -190,13 +202,16 @@ impl Want {
                     .flat_map(|repo| repo.listed.union(&self.bootstrap).copied())
                     .collect()
             }
+            // A repository's relays are those it lists and every configured one.
             Item::Id(id) => self.ids.get(id).cloned().unwrap_or_default(),
         }
     }
 
     fn need(&mut self, relay: RelayId, item: Item, historic: bool, deltas: &mut Deltas) {
         let delta = deltas.entry(relay).or_default();
-        if self.needed.entry(relay).or_default().insert(item.clone()) {
+        let items = self.needed.entry(relay).or_default();
+        self.targets += usize::from(items.is_empty());
+        if items.insert(item.clone()) {
             delta.removed.remove(&item);
             self.needed_from.entry(item.clone()).or_default().insert(relay);
             delta.added.push((item, historic));
@@ -206,10 +221,12 @@ impl Want {
     fn unneed(&mut self, relay: RelayId, item: &Item, deltas: &mut Deltas) {
         let Some(items) = self.needed.get_mut(&relay) else { return };
         if items.remove(item) {
+            self.targets -= usize::from(items.is_empty());
             if let Some(relays) = self.needed_from.get_mut(item) {
                 relays.remove(&relay);
                 if relays.is_empty() {
                     self.needed_from.remove(item);
+                    self.proven.remove(item);
                 }
             }
             let delta = deltas.entry(relay).or_default();
@@ -247,6 +264,9 @@ impl Want {
     /// Collects a fact. `pass` is the connection whose pass brought it.
     pub fn collect(&mut self, fact: Fact, pass: Option<ConnId>, historic: bool, now: Instant) {
         self.opened.get_or_insert(now);
+        if let Some(conn) = pass {
+            *self.window_of.entry(conn).or_default() += 1;
+        }
         self.window.push(Collected { fact, pass, historic });
     }
 
@@ -257,12 +277,34 @@ impl Want {
 
     /// Whether the window holds facts of this connection's pass (HIST-8).
     pub fn holds(&self, conn: ConnId) -> bool {
-        self.window.iter().any(|collected| collected.pass == Some(conn))
+        self.window_of.contains_key(&conn)
     }
 
-    /// The second from which the next id may be asked for that may not yet (ACPT-8).
-    pub fn next_later(&self) -> Option<Timestamp> {
-        self.later.first_key_value().map(|((at, _), _)| *at)
+    /// Connections whose pass waits for the window.
+    pub fn holders(&self) -> Vec<ConnId> {
+        self.window_of.keys().copied().collect()
+    }
+
+    /// Whether relays were refused for their number since this was last asked (DISC-4).
+    pub fn take_refused(&mut self) -> bool {
+        core::mem::take(&mut self.refused)
+    }
+
+    /// The relays that are targets already, and as many others as there is room for (DISC-4).
+    fn admit(&mut self, relays: BTreeSet<RelayId>) -> BTreeSet<RelayId> {
+        let mut room = (self.targets_max + self.bootstrap.len()).saturating_sub(self.targets);
+        let mut admitted = BTreeSet::new();
+        for relay in relays {
+            if self.is_target(relay) {
+                admitted.insert(relay);
+            } else if room > 0 {
+                room -= 1;
+                admitted.insert(relay);
+            } else {
+                self.refused = true;
+            }
+        }
+        admitted
     }
 
     /// Fires the window: everything collected becomes wanted, and the ids whose time has come.
@@ -273,6 +315,7 @@ impl Want {
         mut resolve: impl FnMut(&RelayUrl) -> Option<RelayId>,
     ) -> Deltas {
         self.opened = None;
+        self.window_of.clear();
         let mut deltas = Deltas::new();
         while let Some(entry) = self.later.first_entry().filter(|entry| entry.key().0 <= wall) {
             let ((_, id), relays) = entry.remove_entry();
@@ -301,7 +344,7 @@ impl Want {
         match fact {
             Fact::Repo { repo, relays, level } => {
                 let listed = match self.discover {
-                    true => relays.iter().filter_map(resolve).collect(),
+                    true => self.admit(relays.iter().filter_map(resolve).collect()),
                     false => BTreeSet::new(),
                 };
                 self.on_repo(repo, listed, level, historic, deltas);
@@ -319,9 +362,10 @@ impl Want {
                 self.want_id(id, &relays, historic, resolve, deltas);
             }
             Fact::Unproven { items } => {
-                for (relay, needed) in &self.needed {
-                    let hit = items.iter().filter(|item| needed.contains(item)).cloned();
-                    deltas.entry(*relay).or_default().unproven.extend(hit);
+                for item in items {
+                    for relay in self.needed_from.get(&item).into_iter().flatten() {
+                        deltas.entry(*relay).or_default().unproven.push(item.clone());
+                    }
                 }
             }
             Fact::Git { repo, outcome: GitOutcome::Ready } => {
@@ -333,19 +377,6 @@ impl Want {
             // Both are the core's and the filters' business, not the index's.
             Fact::Author { .. } | Fact::PolicyChanged { .. } => {}
         }
-    }
-
-    fn want_id(
-        &mut self,
-        id: EventId,
-        relays: &[RelayUrl],
-        historic: bool,
-        resolve: &mut impl FnMut(&RelayUrl) -> Option<RelayId>,
-        deltas: &mut Deltas,
-    ) {
-        let relays: BTreeSet<RelayId> = relays.iter().filter_map(resolve).collect();
-        self.ids.entry(id).or_default().extend(relays);
-        self.settle_item(&Item::Id(id), historic, deltas);
     }
 
     fn on_repo(
@@ -429,22 +460,5 @@ impl Want {
             root.replies.remove(&id);
         }
         self.settle_item(&Item::Thread(id), false, deltas);
-    }
-
-    /// An id was settled: no relay is asked for it any longer.
-    pub fn mark_done(&mut self, id: EventId) {
-        if self.ids.contains_key(&id) {
-            self.ids_done.push(id);
-        }
-    }
-
-    /// What the next settled id changes, if there is one.
-    pub fn take_done(&mut self) -> Option<Deltas> {
-        let id = self.ids_done.pop()?;
-        let mut deltas = Deltas::new();
-        if self.ids.remove(&id).is_some() {
-            self.settle_item(&Item::Id(id), false, &mut deltas);
-        }
-        Some(deltas)
     }
 }

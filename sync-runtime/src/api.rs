@@ -4,6 +4,7 @@
 //! Every answer is a [`Document`]. Seconds are floats, sizes bytes, moments milliseconds since the
 //! epoch; unknown is `null`. Changes within version 1 only add fields and values.
 
+mod alerts;
 mod journal;
 mod metrics;
 mod outcome;
@@ -15,6 +16,7 @@ mod verify;
 
 use serde::{Deserialize, Serialize};
 
+pub use alerts::{AlertInstance, AlertView, Alerts};
 pub use journal::{Changes, Entry, Journal, RelayDetail, Severity, What};
 pub use metrics::{
     Errors, Metrics, Operations, Performance, Spans, StateSection, TransitionCount, Volume,

@@ -37,11 +37,11 @@ use sync_core::input::Input;
 use sync_core::item::Range;
 use sync_core::url::RelayUrl;
 use sync_core::wire::Envelope;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 pub use self::info::{RelayInfo, parse_info};
 pub use self::observe::{ConnObserver, NoObserver};
-pub use self::queue::ConnHandle;
+pub use self::queue::{ConnHandle, Feedback};
 use crate::dial::Dialer;
 
 /// An event as it came from a relay, let through by its subscription's fields without tags. Nothing
@@ -66,6 +66,21 @@ pub struct Arrival {
     pub at: tokio::time::Instant,
     /// The same moment by the wall clock.
     pub wall: Timestamp,
+    /// The live requests of the connection that stood when it came by a page or by id (HIST-11).
+    pub standing: Option<Arc<[Standing]>>,
+    /// Its place in the intake, given back when it leaves that (T9).
+    pub place: Option<Arc<OwnedSemaphorePermit>>,
+    /// Who hears that it did not match by its tags.
+    pub feedback: Option<Feedback>,
+}
+
+/// A live request that stands: what the relay should have sent by it, it should not bring later.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    /// When its EOSE came, by the wall clock.
+    pub since: Timestamp,
+    /// Its filters.
+    pub filters: Arc<[Filter]>,
 }
 
 /// What the connections need of the store to reconcile. Called on blocking threads.

@@ -20,6 +20,7 @@ mod boot;
 mod flight;
 mod group;
 mod intake;
+mod missed;
 mod observer;
 mod outgoing;
 mod report;

@@ -5,6 +5,7 @@
 //! [`RelayObs`] they hold; sizes and depths come as [`Sampled`]. Samples, documents and history are
 //! all made from [`Registry::gather`] and the same state.
 
+pub mod alerts;
 mod catalog;
 mod clients;
 mod error;
@@ -49,6 +50,7 @@ pub(crate) use status::Compared;
 pub use text::Format;
 
 use crate::api::{WallMs, What};
+use alerts::Evaluator;
 use clients::Clients;
 use events::State;
 use journal::Bus;
@@ -81,6 +83,7 @@ struct Shared {
     sampled: Mutex<Sampled>,
     bus: Bus,
     clients: Clients,
+    alerts: Evaluator,
 }
 
 impl std::fmt::Debug for Registry {
@@ -103,6 +106,7 @@ impl Registry {
             sampled: Mutex::default(),
             bus: Bus::default(),
             clients: Clients::default(),
+            alerts: Evaluator::default(),
         }));
         registry.note(None, What::Boot { version: build.version.into() }, started);
         registry
@@ -238,6 +242,10 @@ impl Registry {
 
     fn relays(&self) -> &RwLock<BTreeMap<RelayId, Arc<RelayObs>>> {
         &self.0.relays
+    }
+
+    fn alerts_slot(&self) -> &Evaluator {
+        &self.0.alerts
     }
 
     fn clients(&self) -> &Clients {

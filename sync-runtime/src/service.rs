@@ -19,7 +19,7 @@ use sync_core::input::{Fact, FactSource, Input, Operator};
 use sync_core::item::Range;
 use sync_core::url::{RelayUrl, RelayUrlError};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{Status, SyncOutcome, SyncProgress, WallMs};
@@ -29,6 +29,7 @@ use crate::dial::{Dialer, DialerError, Resolve, SystemResolver, TlsRoots};
 use crate::driver::{Driver, Ends, Request};
 use crate::http;
 use crate::ingest::{self, Ingest, IngestOptions, OnStored, Submitter};
+use crate::observe::history::{History, HistoryError, Keep, SharedHistory};
 use crate::observe::{Build, Registry};
 use crate::recorder::{RecordError, Recording};
 use crate::sampler::Sampler;
@@ -54,6 +55,17 @@ pub enum StartError {
         /// Why.
         source: RelayUrlError,
     },
+    /// The data directory cannot be made.
+    #[error("cannot make the data directory {path}")]
+    DataDir {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The history of metrics cannot be opened.
+    #[error("cannot open the history of metrics")]
+    History(#[from] HistoryError),
     /// The store cannot be read.
     #[error("cannot read the store")]
     Read(#[source] StoreError),
@@ -156,14 +168,18 @@ impl Builder {
         check_relays(&settings.core)?;
         let keys = read_keys(&settings.auth)?;
         let registry = Registry::system(self.build);
+        let history = open_history(settings, &registry)?;
         let options = http::Options {
             listen: settings.http.0,
             socket: settings.socket.0.clone(),
+            metrics: settings.metrics.enabled,
+            data_dir: settings.data_dir.clone(),
+            history: history.clone(),
             ..http::Options::default()
         };
         let server = http::Server::bind(options, registry.clone()).await?;
         let store = open_store(settings).await?;
-        self.start_tasks(keys, registry, server, store).await
+        self.start_tasks(keys, registry, server, history, store).await
     }
 
     async fn start_tasks(
@@ -171,6 +187,7 @@ impl Builder {
         keys: BTreeMap<RelayUrl, Keys>,
         registry: Registry,
         server: http::Server,
+        history: Option<SharedHistory>,
         store: Store,
     ) -> Result<SyncService, StartError> {
         let config = self.settings.core.clone();
@@ -220,13 +237,18 @@ impl Builder {
         let address = server.address();
         let stop = CancellationToken::new();
         let control = Arc::new(handle.clone());
-        let http = tokio::spawn(server.serve(control, stop.clone()));
+        let mut watchers = JoinSet::new();
+        watchers.spawn(server.serve(control, stop.clone()));
+        if let Some(history) = history {
+            watchers.spawn(history.run(stop.clone()));
+            watchers.spawn(handle.registry.clone().watch_alerts(stop.clone()));
+        }
         let driver = tokio::spawn(driver.run());
         hand_in(&store, facts, &inputs).await?;
         let sampler =
             Sampler { handle: handle.clone(), store: store.clone(), queue: ingest.arrivals() };
-        let sampler = tokio::spawn(sampler.run(stop.clone()));
-        Ok(SyncService { handle, address, driver, http, sampler, stop, ingest, store })
+        watchers.spawn(sampler.run(stop.clone()));
+        Ok(SyncService { handle, address, driver, watchers, stop, ingest, store })
     }
 }
 
@@ -236,8 +258,8 @@ pub struct SyncService {
     handle: Handle,
     address: Option<SocketAddr>,
     driver: JoinHandle<()>,
-    http: JoinHandle<()>,
-    sampler: JoinHandle<()>,
+    /// Interface, sampler, history and alerts.
+    watchers: JoinSet<()>,
     stop: CancellationToken,
     ingest: Ingest,
     store: Store,
@@ -291,8 +313,8 @@ impl SyncService {
         // A task that panicked has said so on stderr; the rest still ends.
         let _ = self.driver.await;
         self.stop.cancel();
-        let _ = self.http.await;
-        let _ = self.sampler.await;
+        let mut watchers = self.watchers;
+        while watchers.join_next().await.is_some() {}
         let ingest = self.ingest;
         let _ = tokio::task::spawn_blocking(move || ingest.stop()).await;
     }
@@ -435,6 +457,21 @@ fn read_keys(files: &BTreeMap<RelayUrl, PathBuf>) -> Result<BTreeMap<RelayUrl, K
         keys.insert(relay.clone(), key);
     }
     Ok(keys)
+}
+
+/// The history of metrics, for a daemon that keeps them; a single run has none.
+fn open_history(
+    settings: &Settings,
+    registry: &Registry,
+) -> Result<Option<SharedHistory>, StartError> {
+    if settings.core.once || !settings.metrics.enabled {
+        return Ok(None);
+    }
+    let dir = settings.data_dir.as_ref().ok_or(StartError::NoDataDir)?;
+    std::fs::create_dir_all(dir)
+        .map_err(|source| StartError::DataDir { path: dir.clone(), source })?;
+    let history = History::open(&dir.join("history.sqlite"), registry.clone(), Keep::default())?;
+    Ok(Some(SharedHistory::new(history)))
 }
 
 async fn open_store(settings: &Settings) -> Result<Store, StartError> {

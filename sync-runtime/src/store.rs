@@ -34,6 +34,8 @@
 //! they are written.
 
 mod commit;
+#[cfg(feature = "nostr-database")]
+mod database;
 mod decide;
 mod environment;
 mod error;
@@ -46,6 +48,7 @@ mod plan;
 mod query;
 mod record;
 mod rejected;
+mod report;
 mod tables;
 mod write;
 
@@ -53,19 +56,21 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use nostr::event::{Event, EventId, Kind};
 use nostr::filter::Filter;
 use nostr::key::PublicKey;
-use nostr::nips::nip01::Coordinate;
 use nostr::types::Timestamp;
-use sync_core::item::{Item, Range};
+pub use sync_core::admit::rejected::{Dependency, RejectReason, Rejection, RejectionState};
+use sync_core::item::Range;
 use sync_core::ledger::{LedgerChange, LedgerRow};
 use sync_core::url::RelayUrl;
 
 use self::environment::Environment;
 pub use self::error::StoreError;
-pub use self::outcome::{Dependency, Gone, NewRejection, Rejection, RejectionState};
+pub use self::outcome::{Gone, NewRejection};
+pub use self::report::{CommitReport, Dropped, Removed, Swept};
 
 /// How a store is opened.
 #[derive(Clone, Debug)]
@@ -76,6 +81,10 @@ pub struct StoreOptions {
     pub map_size_max: u64,
     /// Rejections that are kept; the oldest go first (REJ-2).
     pub rejections_max: u64,
+    /// Tombstones of superseded, deleted, vanished and expired events that are kept; the oldest go
+    /// first. What made them stays, so an event whose tombstone went is downloaded once more and
+    /// refused again.
+    pub tombstones_max: u64,
     /// Our own URLs, for vanish requests that name one relay (NIP-62).
     pub relay_urls: Vec<RelayUrl>,
     /// Letters of the tag index.
@@ -88,6 +97,7 @@ impl Default for StoreOptions {
             map_size: 4 << 30,
             map_size_max: 16 << 40,
             rejections_max: 1_000_000,
+            tombstones_max: 4_000_000,
             relay_urls: Vec::new(),
             index: TagIndex::Sync,
         }
@@ -147,62 +157,6 @@ pub enum Outcome {
     Gone(Gone),
 }
 
-/// A stored event that a commit or a sweep removed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Removed {
-    /// The event.
-    pub id: EventId,
-    /// Its kind.
-    pub kind: Kind,
-    /// Its author.
-    pub pubkey: PublicKey,
-    /// Its time.
-    pub created_at: Timestamp,
-    /// The address that it was the newest version of.
-    pub address: Option<Coordinate>,
-    /// Why.
-    pub why: Gone,
-    /// The event that did it; none for expiry.
-    pub by: Option<EventId>,
-}
-
-/// What a commit did.
-#[derive(Clone, Debug, Default)]
-pub struct CommitReport {
-    /// What became of each event, in the order of [`Commit::events`].
-    pub outcomes: Vec<Outcome>,
-    /// Events that were stored before and are not any more.
-    pub removed: Vec<Removed>,
-    /// Rejections recorded, or recorded anew.
-    pub rejected: u64,
-    /// Rejections that became wanted.
-    pub wanted: Vec<Rejection>,
-    /// Rejections dropped early because there were too many (REJ-1).
-    pub dropped: Dropped,
-}
-
-/// Rejections that were dropped before their time: the items are unproven now (REJ-1).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Dropped {
-    /// How many.
-    pub rows: u64,
-    /// What they had come for.
-    pub items: BTreeSet<Item>,
-}
-
-/// What a sweep did.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Swept {
-    /// Rejections that were old enough (REJ-4).
-    pub rejections: u64,
-    /// Announcements among them.
-    pub announcements: u64,
-    /// State events among them.
-    pub states: u64,
-    /// Tombstones of ephemeral events.
-    pub ephemeral: u64,
-}
-
 /// Whether an id needs to be fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Known {
@@ -240,6 +194,9 @@ pub struct StoreStats {
     pub tombstones: u64,
     /// Rejections that are tombstones, and tombstones of ephemeral events: what sweeps remove.
     pub aging: u64,
+    /// Tombstones dropped because there were more than [`StoreOptions::tombstones_max`], since the
+    /// store was opened.
+    pub tombstones_dropped: u64,
     /// Rejections that are wanted.
     pub wanted: u64,
     /// Events that the own relay has not got.
@@ -333,6 +290,21 @@ pub struct Store {
 struct Shared {
     environment: Environment,
     options: StoreOptions,
+    tombstones_dropped: AtomicU64,
+    #[cfg(feature = "nostr-database")]
+    saves: database::Saves,
+}
+
+impl Shared {
+    fn new(environment: Environment, options: StoreOptions) -> Self {
+        Self {
+            environment,
+            options,
+            tombstones_dropped: AtomicU64::new(0),
+            #[cfg(feature = "nostr-database")]
+            saves: database::Saves::default(),
+        }
+    }
 }
 
 impl Store {
@@ -344,22 +316,29 @@ impl Store {
         };
         let mut environment = Environment::open(dir, &options, BTreeSet::clone(&letters))?;
         write::index_letters(&mut environment, letters)?;
-        Ok(Self { shared: Arc::new(Shared { environment, options }) })
+        Ok(Self { shared: Arc::new(Shared::new(environment, options)) })
     }
 
     /// Opens an existing store for reading, also while another process writes to it. Commits
     /// through it fail with [`StoreError::ReadOnly`].
     pub fn open_read_only(dir: &Path) -> Result<Self, StoreError> {
         let environment = Environment::open_read_only(dir)?;
-        Ok(Self { shared: Arc::new(Shared { environment, options: StoreOptions::default() }) })
+        Ok(Self { shared: Arc::new(Shared::new(environment, StoreOptions::default())) })
     }
 
-    /// Takes stored events out as if they had never come: no tombstone is left, and coverage still
-    /// claims them. For tests and repair: a daemon that has its facts in memory must not run, and
-    /// the next reconciliation brings them again. Returns how many were stored.
-    pub fn forget(&self, ids: &[EventId]) -> Result<usize, StoreError> {
+    /// Takes stored events that match out without a trace, at most `filter.limit`, the newest
+    /// first; returns how many. A relay may bring them again: to keep an event away store its
+    /// author's deletion. Not for a store whose events a running pipeline has judged by.
+    pub fn erase(&self, filter: &Filter) -> Result<u64, StoreError> {
         let environment = &self.shared.environment;
-        environment.write(|txn| commit::forget(environment, txn, ids))
+        environment.write(|txn| commit::erase(environment, txn, filter))
+    }
+
+    /// Empties the store: events, outcomes and the ledger, since coverage speaks of the events.
+    /// Not for a store that a running pipeline writes to.
+    pub fn clear(&self) -> Result<(), StoreError> {
+        let environment = &self.shared.environment;
+        environment.write(|txn| environment.tables.clear(txn))
     }
 }
 
@@ -371,8 +350,10 @@ impl std::fmt::Debug for Store {
 
 impl EventStore for Store {
     fn commit(&self, batch: &Commit) -> Result<CommitReport, StoreError> {
-        let Shared { environment, options } = &*self.shared;
-        environment.write(|txn| commit::apply(environment, options, txn, batch))
+        let Shared { environment, options, tombstones_dropped, .. } = &*self.shared;
+        let report = environment.write(|txn| commit::apply(environment, options, txn, batch))?;
+        tombstones_dropped.fetch_add(report.tombstones_dropped, Ordering::Relaxed);
+        Ok(report)
     }
 
     fn has(&self, ids: &[EventId]) -> Result<Vec<Known>, StoreError> {
@@ -462,6 +443,8 @@ impl EventStore for Store {
 
     fn stats(&self) -> Result<StoreStats, StoreError> {
         let environment = &self.shared.environment;
-        environment.read(|txn| query::stats(environment, txn))
+        let tombstones_dropped = self.shared.tombstones_dropped.load(Ordering::Relaxed);
+        let stats = environment.read(|txn| query::stats(environment, txn))?;
+        Ok(StoreStats { tombstones_dropped, ..stats })
     }
 }

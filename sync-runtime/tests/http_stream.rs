@@ -16,6 +16,9 @@ use sync_core::url::RelayUrl;
 use sync_runtime::api::{Document, Journal, What};
 use tokio::net::TcpStream;
 
+/// After so long without anything a test has failed.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// A client that reads event by event.
 struct Reader {
     body: Incoming,
@@ -55,7 +58,8 @@ impl Reader {
                 let data = serde_json::from_str(&field("data: ").expect("data")).expect("JSON");
                 return Some(Told { kind, id: field("id: "), data });
             }
-            let frame = self.body.frame().await?.expect("no error");
+            let frame = tokio::time::timeout(PATIENCE, self.body.frame()).await;
+            let frame = frame.expect("nothing more comes")?.expect("no error");
             let bytes = frame.into_data().expect("data");
             self.text.push_str(std::str::from_utf8(&bytes).expect("text"));
         }

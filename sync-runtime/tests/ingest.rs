@@ -10,15 +10,16 @@ use ingest_support::{
     Bench, Failure, Fragile, NOW, announcement, arrival, config, conn, event, open, repo, stored,
 };
 use nostr::event::{Event, EventId};
-use nostr::filter::Filter;
+use nostr::filter::{Filter, SingleLetterTag};
 use nostr::types::Timestamp;
 use proptest::prelude::{Just, Strategy, any};
 use proptest::{prop_assert_eq, proptest};
 use sync_core::admit::rejected::RejectReason;
-use sync_core::config::Config;
+use sync_core::config::{Config, Span};
 use sync_core::input::Fact;
 use sync_core::ledger::{LedgerChange, LedgerRow, RelayRow};
 use sync_core::url::RelayUrl;
+use sync_runtime::connection::{Arrival, Standing};
 use sync_runtime::ingest::{IngestOptions, Submitted};
 use sync_runtime::store::Known;
 
@@ -123,7 +124,7 @@ fn nothing_is_remembered_of_a_forgery() {
     bench.settle();
     assert_eq!((bench.tally(1).invalid, bench.tally(1).duplicate), (1, 1));
     let row = bench.store.rejection(rejected.id).expect("a row").expect("it is there");
-    assert_eq!(row.reason, "no_reference");
+    assert_eq!(row.reason, RejectReason::NoReference);
     assert_eq!(row.relays, [RelayUrl::parse("wss://r2.example").expect("a relay")]);
     bench.stop();
 }
@@ -313,6 +314,61 @@ fn an_event_of_the_future_is_asked_for_when_its_time_comes() {
     });
     bench.take(conn(2), [&early]);
     assert_eq!(bench.tally(2).stored, 1);
+    bench.stop();
+}
+
+#[test]
+fn what_live_sync_should_have_brought_is_counted_once() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut bench = Bench::start(Arc::new(open(&dir)));
+    let announced = announcement(1, "x", NOW - 300, "git.example", &[]);
+    bench.take(conn(1), [&announced]);
+    let address = repo(1, "x");
+    let issue = |at| event(2, 1621, at, &[&["a", &address]]);
+    let live = |since| {
+        let filters = Arc::from([Filter::new().custom_tag(SingleLetterTag::LOWERCASE_A, &address)]);
+        Some(Arc::from([Standing { since: Timestamp::from_secs(since), filters }]))
+    };
+    let (missed, early, foreign) = (issue(NOW - 100), issue(NOW - 200), event(2, 7, NOW - 90, &[]));
+    let by_page = |event: &Event, standing| Arrival { standing, ..arrival(conn(2), 1, event) };
+    bench.offer([by_page(&missed, live(NOW - 170)), by_page(&early, live(NOW - 170))]);
+    bench.offer([by_page(&foreign, live(NOW - 170))]);
+    bench.settle();
+    let tally = bench.tally(2);
+    assert_eq!((tally.stored, tally.rejected, tally.gap_events), (2, 1, 1));
+    // The next relay brings it again: it was missed of the first only.
+    bench.offer([Arrival { conn: conn(3), ..by_page(&missed, live(NOW - 170)) }]);
+    bench.settle();
+    assert_eq!((bench.tally(3).duplicate, bench.tally(3).gap_events), (1, 0));
+    bench.stop();
+}
+
+#[test]
+fn what_expires_and_what_is_too_old_goes_while_the_pipeline_is_idle() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let clock = Arc::new(Mutex::new(NOW));
+    let mut options = IngestOptions::new(config());
+    let millis = std::time::Duration::from_millis;
+    options.config.rejected.hot_sweep = Span(millis(20));
+    options.config.rejected.cold_sweep = Span(millis(20));
+    let mut bench = Bench::with_clock(Arc::new(open(&dir)), options, Arc::clone(&clock));
+    let announced = announcement(1, "x", NOW - 60, "git.example", &[]);
+    let soon = (NOW + 100).to_string();
+    let passing = event(2, 1621, NOW, &[&["a", &repo(1, "x")], &["expiration", &soon]]);
+    let rejected = event(9, 1, NOW - 60, &[&["e", &"00".repeat(32)]]);
+    bench.take(conn(1), [&announced, &passing, &rejected]);
+    assert_eq!((bench.tally(1).stored, bench.tally(1).rejected), (2, 1));
+    *clock.lock().expect("a clock") = NOW + 101;
+    // Its root is not wanted any more, and nothing had to arrive for that.
+    let gone = Fact::ThreadGone { id: passing.id };
+    bench.wait(|bench| bench.facts.contains(&gone));
+    assert_eq!(stored(&*bench.store), BTreeSet::from([announced.id]));
+    assert!(bench.store.rejection(rejected.id).expect("a row").is_some());
+    *clock.lock().expect("a clock") = NOW + 8 * 86_400;
+    while bench.store.rejection(rejected.id).expect("a row").is_some() {
+        std::thread::yield_now();
+    }
+    assert_eq!(bench.store.has(&[rejected.id]).expect("known"), [Known::No]);
     bench.stop();
 }
 

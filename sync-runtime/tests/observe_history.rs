@@ -221,10 +221,10 @@ fn the_journal_outlives_the_process() {
 #[test]
 fn the_file_stays_below_its_limit_and_the_oldest_goes_first() {
     let mut bench = Bench::new();
-    bench.keep.bytes = 256 * 1024;
+    bench.keep.bytes = 96 * 1024;
     let mut process = bench.boot();
     bench.run(&mut process, 24 * 60);
-    assert!(process.history.size().expect("it is read") <= 300 * 1024);
+    assert!(process.history.size().expect("it is read") <= 120 * 1024);
     assert_eq!(bench.stored(&process, bench.now().0 - HOUR), 60.0, "the newest is kept");
 }
 

@@ -132,6 +132,10 @@ fn every_family_of_the_catalogue_is_moved() {
     let path = dir.path().join("history.sqlite");
     let mut history = History::open(&path, registry.clone(), Keep::default()).expect("it opens");
     history.flush(registry.now()).expect("it is written");
+    // A queue that dropped fires at once, when there was a moment before.
+    registry.evaluate(registry.now());
+    registry.queue_dropped(Queue::Ingest, 1);
+    registry.evaluate(registry.now());
     let later = WallMs(registry.now().0 + 1000);
     let gathered = registry.gather(later);
     let moved = |samples: &Samples| {

@@ -15,7 +15,7 @@ use sync_core::ledger::{Cohort, Gap, LedgerChange, LedgerRow, Method, RelayRow};
 use sync_core::url::RelayUrl;
 use sync_runtime::store::{
     Commit, Dependency, Dropped, EventStore, Gone, Known, NewEvent, NewRejection, Outcome,
-    RejectionState, Store, StoreOptions, TagIndex,
+    RejectReason, RejectionState, Store, StoreOptions, TagIndex,
 };
 
 use store_support::*;
@@ -29,7 +29,7 @@ fn url(text: &str) -> RelayUrl {
 fn rejection(event: &Arc<Event>, depends_on: Vec<Dependency>) -> NewRejection {
     NewRejection {
         event: event.clone(),
-        reason: "no_repository".into(),
+        reason: RejectReason::NoReference,
         depends_on,
         items: vec![Item::Layer1],
         relays: vec![url("wss://a/")],
@@ -209,6 +209,36 @@ fn sweeps_and_the_cap_forget_the_oldest_rows() {
     assert_eq!(known(&store), [Known::No, Known::No, Known::No, Known::No, REJECTED]);
     assert_eq!(store.dependents(&Dependency::Author(key(1))).unwrap().len(), 1);
     assert_eq!(have(&store, &Filter::new()), pairs([&events[4]]));
+}
+
+#[test]
+fn other_tombstones_have_a_limit_of_their_own_and_what_made_them_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = StoreOptions { tombstones_max: 2, ..StoreOptions::default() };
+    let store = Store::open(dir.path(), options).unwrap();
+    let versions: Vec<_> = (0..5).map(|secs| event(1, 0, secs, &[])).collect();
+    let held = event(2, 1, 1, &[]);
+    reject(&store, vec![rejection(&held, vec![])]);
+    for version in &versions {
+        save(&store, [version]);
+    }
+    let known = |n: usize| store.has(&[versions[n].id]).unwrap()[0];
+    let superseded = Known::Gone(Gone::Superseded);
+    assert_eq!(
+        [0, 1, 2, 3, 4].map(known),
+        [Known::No, Known::No, superseded, superseded, Known::Stored]
+    );
+    assert_eq!(store.has(&[held.id]).unwrap(), [REJECTED], "rejections have their own limit");
+    let stats = store.stats().unwrap();
+    assert_eq!((stats.tombstones, stats.aging, stats.tombstones_dropped), (3, 1, 2));
+    let report = commit(&store, &batch([&versions[0]]));
+    assert_eq!(report.outcomes, [gone(Gone::Superseded)], "it is refused again");
+    assert_eq!(report.tombstones_dropped, 1);
+    assert_eq!([0, 2, 3].map(known), [superseded, Known::No, superseded]);
+    assert_eq!(
+        have(&store, &Filter::new()),
+        pairs([&versions[0], &versions[3], &versions[4], &held])
+    );
 }
 
 #[test]

@@ -134,3 +134,6 @@ impl Watch {
         self.findings.found.first()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -58,6 +58,8 @@ pub enum Outcome {
 const LIVENESS: Duration = Duration::from_secs(27 * 3600);
 /// How long a converged world is watched (L4).
 const CALM: Duration = Duration::from_secs(20 * 60);
+/// Plays of one shrinking.
+const SHRINKS: usize = 16;
 /// The start of every scenario, wall time.
 const START: u64 = 1_790_000_000;
 
@@ -181,7 +183,8 @@ impl Scenario {
                     (relay, world.status(relay), gaps)
                 })
                 .collect();
-            return Err(format!("L1: not caught up after {:?}: {states:?}", world.elapsed()));
+            let (elapsed, rest) = (world.elapsed(), world.describe());
+            return Err(format!("L1: not caught up after {elapsed:?}: {states:?}, {rest}"));
         }
         let wanted = corpus.wanted(&Mode::Archive, &healed().collect());
         self.complete(world, corpus, &wanted)?;
@@ -243,11 +246,15 @@ impl Scenario {
         Ok(())
     }
 
-    /// A smaller scenario that ends the same way, by leaving out what does not matter.
+    /// A smaller scenario that ends the same way, by leaving out what does not matter. Plays at
+    /// most [`SHRINKS`] times.
     pub fn shrink(&self, same: impl Fn(&Outcome) -> bool) -> Self {
         let mut best = self.clone();
         let mut at = 0;
-        while at < best.actions.len() {
+        for _ in 0..SHRINKS {
+            if at >= best.actions.len() {
+                break;
+            }
             let mut smaller = best.clone();
             smaller.actions.remove(at);
             match same(&smaller.play(false)) {

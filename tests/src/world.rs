@@ -366,7 +366,7 @@ impl World {
                 }
             }
             Action::Misbehave(relay, faults) => self.misbehave(relay, faults),
-            Action::Heal(relay) => self.relays[relay].heal(),
+            Action::Heal(relay) => self.misbehave(relay, Faults::default()),
             Action::Cut(relay) => {
                 for conn in self.conns_of(relay) {
                     self.lose(conn, CloseReason::Remote(Default::default()));
@@ -380,8 +380,16 @@ impl World {
     }
 
     fn misbehave(&mut self, relay: usize, faults: Faults) {
-        let frozen = faults.frozen && !self.relays[relay].faults.frozen;
+        let before = self.relays[relay].faults.frozen;
+        let frozen = faults.frozen && !before;
+        let thawed = before && !faults.frozen;
         self.relays[relay].misbehave(faults);
+        if thawed {
+            // What was sent meanwhile is lost, so these connections cannot go on.
+            for conn in self.conns_of(relay) {
+                self.lose(conn, CloseReason::Io(Default::default()));
+            }
+        }
         if frozen {
             let at = self.now + self.setup.config.dial.dead_after_silence;
             for conn in self.conns_of(relay) {
@@ -446,6 +454,19 @@ impl World {
     /// Whether nothing is under way and no request is open but live ones.
     pub fn is_idle(&self) -> bool {
         self.is_quiet() && self.links.values().all(|link| link.negs.is_empty())
+    }
+
+    /// What is still under way, for people.
+    pub fn describe(&self) -> String {
+        let next: Vec<_> = self.queue.values().take(3).collect();
+        let negs: Vec<_> = self
+            .links
+            .iter()
+            .filter(|(_, link)| !link.negs.is_empty())
+            .map(|(conn, link)| (*conn, link.negs.keys().copied().collect::<Vec<_>>()))
+            .collect();
+        let deadline = self.core.next_deadline();
+        format!("deadline {deadline:?}, next {next:?}, open reconciliations {negs:?}")
     }
 
     /// Does the next thing; false when there is none.

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use sync_core::status::RelayStatus;
 use sync_tests::corpus::{Corpus, Mode, Options, Signing, Spread};
+use sync_tests::scenario::{Outcome, Scenario};
 use sync_tests::sim::faults::{Nature, Negentropy};
-use sync_tests::world::{Setup, World};
+use sync_tests::world::{Action, Setup, World};
 
 fn relays(n: usize) -> Vec<String> {
     (0..n).map(|n| format!("wss://r{n}.example/")).collect()
@@ -129,4 +130,37 @@ fn the_same_seed_gives_the_same_commands() {
     let (digest, commands) = run(5);
     assert!(commands > 50);
     assert_eq!((digest, commands), run(5));
+}
+
+#[test]
+fn what_is_published_while_connected_arrives_live() {
+    // The newest part of the corpus comes within the run.
+    let corpus = Corpus::generate(Options { span_secs: 3_000, ..options() });
+    let wall = corpus.options.end - 600_u64;
+    let mut world = World::of_corpus(Setup { wall, ..Setup::default() }, &corpus);
+    world.run_for(Duration::from_secs(30));
+    let before = world.stored().len();
+    world.run_for(Duration::from_secs(600));
+    let world = syncs(world, &corpus, Duration::from_secs(60));
+    assert!(world.stored().len() > before + 40);
+}
+
+#[test]
+fn a_restart_resumes_from_the_ledger_and_ends_complete() {
+    let corpus = Corpus::generate(options());
+    let mut world = World::of_corpus(Setup::default(), &corpus);
+    // In the middle of the first pass, and once everything is proven.
+    world.after(Duration::from_millis(400), Action::Restart);
+    world.after(Duration::from_secs(60), Action::Restart);
+    world.run_for(Duration::from_secs(90));
+    syncs(world, &corpus, Duration::from_secs(120));
+}
+
+#[test]
+fn drawn_scenarios_hold() {
+    for seed in [1, 2, 3, 4, 5, 7, 10, 11, 12, 15, 17, 25] {
+        let outcome = Scenario::draw(seed).play(false);
+        let sound = matches!(outcome, Outcome::Sound { .. });
+        assert!(sound, "{outcome:?}\ncargo run -p sync-tests --bin vopr -- {seed} --trace");
+    }
 }

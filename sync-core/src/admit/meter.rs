@@ -100,7 +100,7 @@ pub struct Meter {
     subs: BTreeMap<SubId, Sub>,
     /// Subscriptions closed last: what is still on its way for them is excused (T6).
     closed: VecDeque<(SubId, Sub)>,
-    /// With the number of the ask that used it last.
+    /// With the number of the last ask when it was used last.
     walks: BTreeMap<WalkId, (u64, Seen)>,
     asks: u64,
     live: LiveIds,
@@ -116,7 +116,7 @@ impl Meter {
     pub const FLUSH_AT: u32 = 256;
     /// Closed subscriptions that are remembered.
     pub const MAX_CLOSED: usize = 64;
-    /// Walks that are remembered; above it the one that asked longest ago is forgotten, and its
+    /// Walks that are remembered; above it the one that was used longest ago is forgotten, and its
     /// next page proves nothing.
     pub const MAX_WALKS: usize = 64;
     /// Events that all walks of a connection remember, at about 110 bytes each. A walk needs its
@@ -162,10 +162,7 @@ impl Meter {
     fn walk_asks(&mut self, walk: WalkId, page: &mut Page, begins: bool) {
         self.asks += 1;
         if !self.walks.contains_key(&walk) && self.walks.len() >= Self::MAX_WALKS {
-            let first = self.walks.iter().min_by_key(|(_, (asked, _))| *asked);
-            if let Some(walk) = first.map(|(walk, _)| *walk) {
-                self.walks.remove(&walk);
-            }
+            self.forget_walk();
         }
         let entry = self.walks.entry(walk).or_insert_with(|| (0, Seen::lost()));
         if begins {
@@ -173,6 +170,20 @@ impl Meter {
         }
         entry.0 = self.asks;
         entry.1.on_ask(page);
+    }
+
+    /// Forgets the walk that was used longest ago, one whose page is on its way only when there is
+    /// no other: a slow answer must not lose its place to many quick ones.
+    fn forget_walk(&mut self) {
+        let waits = |sub: &Sub| match sub.purpose {
+            Purpose::Page { walk, .. } if sub.page.is_some() => Some(walk),
+            _ => None,
+        };
+        let waiting: BTreeSet<WalkId> = self.subs.values().filter_map(waits).collect();
+        let used = |(walk, (used, _)): &(&WalkId, &(u64, Seen))| (waiting.contains(walk), *used);
+        if let Some(walk) = self.walks.iter().min_by_key(used).map(|(walk, _)| *walk) {
+            self.walks.remove(&walk);
+        }
     }
 
     /// A CLOSE is sent, or a CLOSED came; what was received is pushed to `out` first. Events that
@@ -263,7 +274,10 @@ impl Meter {
             if let (Some(page), Purpose::Page { walk, .. }) = (open.page.take(), open.purpose) {
                 let room = Self::MAX_KNOWN.saturating_sub(known);
                 let mut tally = match self.walks.get_mut(&walk) {
-                    Some((_, seen)) => seen.on_page(*page, &self.live, room),
+                    Some((used, seen)) => {
+                        *used = self.asks;
+                        seen.on_page(*page, &self.live, room)
+                    }
                     None => PageTally { forgotten: true, ..PageTally::default() },
                 };
                 // Above its budget not every event of a page was looked at.

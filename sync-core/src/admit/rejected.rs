@@ -2,11 +2,9 @@
 //! that keeps whole events for a short while. The cold rows live in the store.
 
 use alloc::collections::{BTreeMap, BTreeSet};
-use alloc::string::ToString;
 use alloc::vec::Vec;
 
 use nostr::event::{EventId, Kind};
-use nostr::filter::{Filter, SingleLetterTag};
 use nostr::key::PublicKey;
 use nostr::nips::nip01::Coordinate;
 use nostr::types::Timestamp;
@@ -169,36 +167,6 @@ impl Rejection {
     pub const MAX_DEPENDENCIES: usize = 32;
     /// Items of a row.
     pub const MAX_ITEMS: usize = 64;
-
-    /// Whether it keeps its event away: it stands, by this policy, and the time it waits for has
-    /// not come.
-    pub fn is_tombstone(&self, now: Timestamp, revision: u64) -> bool {
-        self.state == RejectionState::Cold
-            && self.revision == revision
-            && !self.depends_on.iter().any(|d| matches!(d, Dependency::Time(at) if *at <= now))
-    }
-
-    /// Whether the event may match `filter`. Tags are known by the row's items only, so it errs
-    /// towards `true`: a tombstone too many in a have-set costs bytes, one too few a download.
-    pub fn may_match(&self, filter: &Filter) -> bool {
-        filter.ids.as_ref().is_none_or(|ids| ids.is_empty() || ids.contains(&self.id))
-            && filter.authors.as_ref().is_none_or(|a| a.is_empty() || a.contains(&self.pubkey))
-            && filter.kinds.as_ref().is_none_or(|k| k.is_empty() || k.contains(&self.kind))
-            && filter.since.is_none_or(|since| self.created_at >= since)
-            && filter.until.is_none_or(|until| self.created_at <= until)
-            && filter.generic_tags.iter().all(|(letter, values)| self.may_tag(*letter, values))
-    }
-
-    fn may_tag(&self, letter: SingleLetterTag, values: &BTreeSet<alloc::string::String>) -> bool {
-        self.items.iter().any(|item| match (item, letter.as_char()) {
-            (Item::Repo(repo), 'a' | 'A') => values.contains(&repo.to_string()),
-            (Item::Repo(repo), 'd') => values.contains(&repo.identifier),
-            (Item::Thread(id), 'e' | 'E') => values.contains(&id.to_hex()),
-            (Item::Repo(repo), 'q') => values.contains(&repo.to_string()),
-            (Item::Thread(id), 'q') => values.contains(&id.to_hex()),
-            _ => false,
-        })
-    }
 }
 
 /// The two classes that the metrics of rejections know, and the rest.

@@ -23,6 +23,9 @@ pub enum Scope {
     Auto,
     /// All of it.
     Full,
+    /// From this second to the present of the batch's beginning: a live request did not stand, or
+    /// the recent past is looked at again.
+    Since(Timestamp),
     /// These seconds.
     Range(Range),
 }
@@ -72,6 +75,10 @@ pub struct Need {
     pub round: u32,
     /// Whether this round settled any.
     pub progress: bool,
+    /// A request of this round was closed by a limit: it is no answer, and asked again.
+    pub again: bool,
+    /// A request of this round failed: it is no answer either.
+    pub failed: Option<(GapReason, RelayText)>,
 }
 
 /// A named gap of a job.
@@ -85,6 +92,11 @@ pub struct Missing {
     pub detail: RelayText,
     /// Ids that are known to be missing.
     pub ids: Vec<EventId>,
+}
+
+impl Missing {
+    /// Ids that a gap names.
+    pub const MAX_IDS: usize = 100;
 }
 
 /// One filter over one range.
@@ -140,16 +152,24 @@ impl Job {
         self.received == self.settled
     }
 
-    /// The walk is over: its gaps are the job's.
-    pub fn end_walk(&mut self) {
+    /// What it could not prove so far, and what its walk could not: late events add to that
+    /// after the walk is over.
+    pub fn all_missing(&self) -> impl Iterator<Item = Missing> + '_ {
         let gaps = self.walk.iter().flat_map(|(_, walk)| walk.gaps());
-        self.missing.extend(gaps.map(|(range, reason)| Missing {
+        let gaps = gaps.map(|(range, reason)| Missing {
             range: *range,
             reason: *reason,
             detail: RelayText::default(),
             ids: Vec::new(),
-        }));
-        self.stage = Stage::Walked;
+        });
+        self.missing.iter().cloned().chain(gaps)
+    }
+
+    /// A reconciliation proved the range: what pages before it could not prove is moot.
+    pub fn prove_reconciled(&mut self) {
+        self.stage = Stage::Done;
+        self.walk = None;
+        self.missing.clear();
     }
 
     /// Names a gap and ends.
@@ -198,12 +218,14 @@ pub struct Batch {
     pub live_since: Timestamp,
     /// Wall time at which it began: `as_of` of its claim.
     pub as_of: Timestamp,
-    /// Whether it covers all history.
-    pub full: bool,
+    /// The seconds that it has to prove.
+    pub range: Range,
     /// How it was announced.
     pub method: Method,
     /// The second look at emptiness.
     pub recheck: Recheck,
+    /// Its live requests were renewed because of events that it brought (HIST-11).
+    pub renewed: bool,
 }
 
 impl Batch {
@@ -227,16 +249,24 @@ impl Batch {
         self.jobs.iter().map(|job| job.received).sum()
     }
 
-    /// What its jobs could not prove: one entry a reason and range, widest first.
+    /// What its jobs could not prove: entries of one reason do not overlap.
     pub fn missing(&self) -> Vec<Missing> {
-        let mut all: Vec<Missing> = Vec::new();
-        for missing in self.jobs.iter().flat_map(|job| &job.missing) {
-            match all.iter_mut().find(|m| m.range == missing.range && m.reason == missing.reason) {
-                Some(same) => same.ids.extend(missing.ids.iter().copied()),
-                None => all.push(missing.clone()),
+        let mut all: Vec<Missing> = self.jobs.iter().flat_map(Job::all_missing).collect();
+        all.sort_by_key(|missing| (missing.reason, missing.range));
+        let mut merged: Vec<Missing> = Vec::new();
+        for missing in all {
+            match merged.last_mut() {
+                Some(last)
+                    if last.reason == missing.reason && missing.range.since <= last.range.until =>
+                {
+                    last.range.until = last.range.until.max(missing.range.until);
+                    last.ids.extend(missing.ids);
+                    last.ids.truncate(Missing::MAX_IDS);
+                }
+                _ => merged.push(missing),
             }
         }
-        all
+        merged
     }
 
     /// Whether it has announcement, repository or filter items (DISC-6).

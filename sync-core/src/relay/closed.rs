@@ -79,6 +79,13 @@ fn is_rate_limit(text: &str) -> bool {
         || word(text, |w| w.starts_with("throttl"))
 }
 
+/// Whether a NEG-ERR refuses a session for its size (HIST-4).
+pub fn is_too_large(text: &str) -> bool {
+    prefix(text) == Some("blocked")
+        && (["many", "big", "large"].iter().any(|much| phrase(text, "too", much))
+            || word(text, |w| w.starts_with("max")))
+}
+
 /// What the text of a CLOSED means.
 pub fn closed(text: &str) -> Meaning {
     if is_subscription_limit(text) {

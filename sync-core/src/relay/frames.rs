@@ -4,12 +4,14 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::agenda::Timer;
+use crate::command::Command;
 use crate::context::Context;
 use crate::event::{Event, NegFallback};
 use crate::id::{NegId, SubId};
 use crate::input::Frame;
-use crate::item::RelayText;
+use crate::item::{GapReason, RelayText};
 use crate::relay::closed::{self, Meaning};
+use crate::relay::limits::Limits;
 use crate::relay::session::{Role, Session};
 use crate::relay::{Relay, RelayMachine};
 
@@ -27,11 +29,24 @@ impl RelayMachine {
                 session.on_notice(&text, relay, ctx);
                 true
             }
-            Frame::NegErr { neg, text, limit: _ } => {
-                session.on_neg_refused(neg, &text, NegFallback::Refused, relay, ctx)
+            Frame::NegErr { neg, text, limit } => {
+                // The size that it takes says that the refusal is for size (HIST-4).
+                let why = NegFallback::Refused;
+                match limit {
+                    Some(_) => session.on_neg_too_large(neg, why, relay, ctx),
+                    None => session.on_neg_refused(neg, &text, why, relay, ctx),
+                }
             }
-            // Publishing and authentication are driven by the shell's own relay and keys.
-            Frame::Ok { .. } | Frame::Auth { .. } => true,
+            Frame::Ok { accepted, .. } => {
+                session.on_ok(accepted, relay, ctx);
+                true
+            }
+            Frame::Auth { challenge } => {
+                // The shell has the key of this relay, or none and says nothing.
+                session.challenged = true;
+                ctx.command(Command::Authenticate { conn: session.conn, challenge });
+                true
+            }
         }
     }
 }
@@ -54,7 +69,7 @@ impl Session {
         sub.closed = true; // S3: the relay ended it, no CLOSE of ours follows
         if !whole {
             match closed::closed(text.as_str()) {
-                Meaning::SubscriptionLimit => {
+                Meaning::SubscriptionLimit if open > Limits::FLOOR => {
                     relay.limits.on_subscription_limit(open, ctx.wall);
                     self.ask_again(id, relay, ctx);
                 }
@@ -62,11 +77,14 @@ impl Session {
                     self.ask_again(id, relay, ctx);
                     self.cool_down(text, relay, ctx);
                 }
-                Meaning::Reshape if self.is_live_sub(id) && !relay.limits.live_by_since => {
-                    relay.limits.live_by_since = true;
+                Meaning::Reshape
+                    if self.is_live_sub(id) && relay.limits.refuse_limit_0(ctx.wall) =>
+                {
                     self.ask_again(id, relay, ctx);
                 }
-                meaning @ (Meaning::Reshape
+                // A relay that refuses the fewest that we can do with is asked after a backoff.
+                meaning @ (Meaning::SubscriptionLimit
+                | Meaning::Reshape
                 | Meaning::AuthRequired
                 | Meaning::Refused
                 | Meaning::Retry) => self.fail_request(id, meaning.gap(), text, relay, ctx),
@@ -77,6 +95,14 @@ impl Session {
         true
     }
 
+    /// An OK after a challenge may be the one to our AUTH: what waits for it is asked again.
+    fn on_ok(&mut self, accepted: bool, relay: &mut Relay, ctx: &mut Context<'_>) {
+        if accepted && core::mem::take(&mut self.challenged) {
+            relay.hasten(|gap| gap.reason == GapReason::AuthRequired, ctx);
+            self.retry_gaps(false, relay, ctx);
+        }
+    }
+
     fn is_live_sub(&self, id: SubId) -> bool {
         self.live.contains_key(&id)
     }
@@ -84,8 +110,9 @@ impl Session {
     fn on_notice(&mut self, text: &RelayText, relay: &mut Relay, ctx: &mut Context<'_>) {
         match closed::notice(text.as_str()) {
             Some(Meaning::SubscriptionLimit) => {
-                relay.limits.on_subscription_limit(self.open_count(), ctx.wall);
-                self.reopen_recent(relay, ctx);
+                let open = self.open_count();
+                relay.limits.on_subscription_limit(open, ctx.wall);
+                self.reopen_recent(open > Limits::FLOOR, text, relay, ctx);
             }
             Some(_) => self.cool_down(text, relay, ctx),
             None if self.only_negs_outstanding() => {
@@ -101,11 +128,19 @@ impl Session {
 
     /// Whether NEG-OPENs are all that waits for a first answer (HIST-4).
     fn only_negs_outstanding(&self) -> bool {
-        !self.negs.is_empty() && self.subs.values().all(|sub| sub.eose || sub.closed)
+        !self.negs.is_empty()
+            && self.negs.values().all(|neg| !neg.answered)
+            && self.subs.values().all(|sub| sub.eose || sub.closed)
     }
 
     /// A bare NOTICE: any request without an EOSE may be the one that is not served.
-    fn reopen_recent(&mut self, relay: &mut Relay, ctx: &mut Context<'_>) {
+    fn reopen_recent(
+        &mut self,
+        again: bool,
+        text: &RelayText,
+        relay: &mut Relay,
+        ctx: &mut Context<'_>,
+    ) {
         let recent: Vec<SubId> = self
             .subs
             .iter()
@@ -114,8 +149,9 @@ impl Session {
             .map(|(id, _)| *id)
             .collect();
         for id in recent {
-            self.close_sub_after(id, relay, ctx, |session, relay, ctx| {
-                session.ask_again(id, relay, ctx);
+            self.close_sub_after(id, relay, ctx, |session, relay, ctx| match again {
+                true => session.ask_again(id, relay, ctx),
+                false => session.fail_request(id, GapReason::Closed, text, relay, ctx),
             });
         }
     }

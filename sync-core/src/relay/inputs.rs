@@ -1,5 +1,6 @@
 //! Inputs of one relay, and what an operator asks of it.
 
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -9,7 +10,7 @@ use crate::input::Input;
 use crate::item::{GapReason, Item};
 use crate::relay::gaps::daily;
 use crate::relay::negentropy::Found;
-use crate::relay::session::Session;
+use crate::relay::session::{Session, Sub};
 use crate::relay::{Phase, RelayMachine};
 use crate::status::Reason;
 use crate::want::Delta;
@@ -70,8 +71,12 @@ impl RelayMachine {
     /// What is wanted from this relay changed.
     pub(crate) fn on_delta(&mut self, delta: &Delta, ctx: &mut Context<'_>) {
         if !delta.removed.is_empty() {
-            let changes = self.relay.coverage.forget(&delta.removed);
+            // Nothing is claimed or missing of them.
+            let gone: Vec<Item> = delta.removed.iter().cloned().collect();
+            let rows: Vec<RowId> = self.relay.coverage.gaps().map(|(row, _)| row).collect();
+            let changes = self.relay.coverage.unprove(&gone);
             ctx.persist(changes);
+            self.relay.close_gaps(rows, &gone, ctx);
         }
         let mut unproven = delta.raised.clone();
         unproven.extend(delta.unproven.iter().cloned());
@@ -81,14 +86,13 @@ impl RelayMachine {
         }
         let Some((session, relay)) = self.session() else { return };
         session.drop_items(&delta.removed);
-        session.close_empty_live(relay, ctx);
         // A raised item is asked for anew, by a live request of its new level.
         let raised = delta.raised.iter().cloned().collect();
         session.drop_items(&raised);
-        for item in &unproven {
-            session.done.remove(item);
-        }
-        let mut added = delta.added.clone();
+        session.close_empty_live(relay, ctx);
+        let dropped = unproven.iter().cloned().collect();
+        session.drop_work(&dropped);
+        let mut added: BTreeMap<Item, bool> = delta.added.iter().cloned().collect();
         added.extend(unproven.into_iter().map(|item: Item| (item, true)));
         if !added.is_empty() {
             session.plan_added(&added, relay, ctx);
@@ -105,9 +109,12 @@ impl RelayMachine {
 
     /// Dials now, if it waits; a cooldown is kept (TALK-2).
     pub(crate) fn retry_now(&mut self, ctx: &mut Context<'_>) {
-        if let Phase::Waiting = self.phase {
+        if let Phase::Waiting { .. } = self.phase {
             self.relay.why = Reason::RetryDue;
-            self.wait(Duration::ZERO, ctx);
+            match self.relay.is_cooling(ctx.now) {
+                true => self.wait(Duration::ZERO, ctx),
+                false => self.dial_now(ctx),
+            }
         }
     }
 
@@ -129,7 +136,9 @@ impl RelayMachine {
             ctx.persist(change);
         }
         self.relay.why = Reason::GapClosed;
-        self.relay.arm_refetch(ctx);
+        if let Phase::Online(_) = self.phase {
+            self.relay.arm_refetch(ctx);
+        }
     }
 
     /// Whether something is missing that `sync` does not wait for: it is named already.
@@ -141,7 +150,7 @@ impl RelayMachine {
 impl Session {
     /// Whether a subscription is a live request after its EOSE: its events are no history.
     pub(crate) fn is_standing(&self, sub: SubId) -> bool {
-        self.live.get(&sub).is_some_and(|live| live.answered)
+        self.subs.get(&sub).is_some_and(Sub::is_standing)
     }
 
     /// Whether nothing is queued or pending.
@@ -150,5 +159,6 @@ impl Session {
             && self.waiting.is_empty()
             && self.batches.is_empty()
             && self.live.values().all(|live| live.then.is_empty())
+            && self.again.is_empty()
     }
 }

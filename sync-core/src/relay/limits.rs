@@ -5,8 +5,6 @@ use nostr::types::Timestamp;
 use crate::config::Config;
 use crate::input::InfoLimits;
 
-/// Fewest open subscriptions that a budget falls to: one live, one historic.
-const FLOOR: u32 = 2;
 /// Most open subscriptions that are ever tried.
 const CEILING: u32 = 200;
 /// Answered requests that raise the budget by one.
@@ -24,10 +22,13 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// Fewest open subscriptions that a budget falls to: one live, one historic.
+    pub const FLOOR: u32 = 2;
+
     /// What a relay gets that nothing is known of.
     pub fn new(config: &Config) -> Self {
         Self {
-            subscriptions: config.learn.subscriptions.max(FLOOR),
+            subscriptions: config.learn.subscriptions.max(Self::FLOOR),
             ceiling: CEILING,
             answers: 0,
             learned_at: None,
@@ -56,15 +57,21 @@ impl Limits {
 
     /// The relay said that `open` are too many: that is the most it takes.
     pub fn on_subscription_limit(&mut self, open: u32, wall: Timestamp) {
-        self.ceiling = open.saturating_sub(1).max(FLOOR);
-        self.subscriptions = (self.subscriptions / 2).clamp(FLOOR, self.ceiling);
+        self.ceiling = open.saturating_sub(1).max(Self::FLOOR);
+        self.subscriptions = (self.subscriptions / 2).clamp(Self::FLOOR, self.ceiling);
         self.learned_at = Some(wall);
+    }
+
+    /// The relay refuses or ignores `limit: 0` (FILT-3): whether that is new.
+    pub fn refuse_limit_0(&mut self, wall: Timestamp) -> bool {
+        self.learned_at.get_or_insert(wall);
+        !core::mem::replace(&mut self.live_by_since, true)
     }
 
     /// Hints of NIP-11: lower the ceiling, never raise it.
     pub fn on_info(&mut self, info: &InfoLimits) {
         if let Some(max) = info.max_subscriptions.filter(|max| *max > 0) {
-            self.ceiling = self.ceiling.min(max.max(FLOOR));
+            self.ceiling = self.ceiling.min(max.max(Self::FLOOR));
             self.subscriptions = self.subscriptions.min(self.ceiling);
         }
     }

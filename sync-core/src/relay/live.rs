@@ -1,6 +1,7 @@
 //! Live requests: opened before history (FILT-3), several filters each, merged when slots run
 //! out (FILT-2). A live subscription without an open REQ is never called live.
 
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use nostr::filter::Filter;
@@ -11,10 +12,11 @@ use crate::command::{Command, Purpose};
 use crate::context::Context;
 use crate::event::Event;
 use crate::filters;
-use crate::id::SubId;
+use crate::id::{RowId, SubId};
 use crate::item::{GapReason, Item, Layer, Range, RelayText};
 use crate::relay::Relay;
 use crate::relay::batch::{Missing, Scope, Work};
+use crate::relay::gaps::{Naming, by_layer};
 use crate::relay::session::{Role, Session, Sub};
 
 /// A live request.
@@ -30,10 +32,10 @@ pub(crate) struct Live {
     pub(crate) replaces: Vec<SubId>,
     /// Its EOSE came.
     pub(crate) answered: bool,
+    /// Its EOSE did not come in time: history does not wait for it any longer.
+    pub(crate) waited: bool,
     /// Wall time at which it was sent.
     pub(crate) opened: Timestamp,
-    /// Events received before its EOSE: they count as historic.
-    pub(crate) historic: u64,
 }
 
 impl Session {
@@ -49,7 +51,7 @@ impl Session {
                 self.subscribe_live(Vec::from([work]), Vec::new(), relay, ctx);
             } else if let Some(merged) = self.mergeable(&work, relay, ctx) {
                 self.subscribe_live(Vec::from([work]), merged, relay, ctx);
-            } else if self.has_unanswered() {
+            } else if self.has_unanswered() || self.waits_for_history(&work, relay, ctx) {
                 self.waiting.push_back(work);
             } else {
                 // No slot will come free by waiting: history goes on without a live request, and
@@ -57,6 +59,15 @@ impl Session {
                 self.begin(work, ctx.wall, relay, ctx);
             }
         }
+    }
+
+    /// Whether history uses the slot that a live request for this work would get: no request of
+    /// history follows before it has one (FILT-3).
+    fn waits_for_history(&self, work: &Work, relay: &Relay, ctx: &Context<'_>) -> bool {
+        !self.has_slot(relay)
+            && self.open_count() > self.live_count()
+            && (self.live_count() < relay.limits.live()
+                || !self.fitting(&work.items, ctx).is_empty())
     }
 
     fn has_slot(&self, relay: &Relay) -> bool {
@@ -80,7 +91,11 @@ impl Session {
             .find(|sub| self.live.get(sub).is_some_and(|live| !live.answered))
             .copied();
         match opening.and_then(|sub| self.live.get_mut(&sub)) {
-            Some(live) => live.then.push(work),
+            Some(live) if !live.waited => live.then.push(work),
+            Some(Live { opened, .. }) => {
+                let opened = *opened;
+                self.begin(work, opened, relay, ctx);
+            }
             None => self.begin(work, ctx.wall, relay, ctx),
         }
     }
@@ -127,6 +142,7 @@ impl Session {
         }
         let merged = self.fitting(&[], ctx);
         if merged.len() > 1 {
+            ctx.emit(Event::Consolidated { relay: relay.id, requests: merged.len() as u32 });
             return self.merge_live(merged, relay, ctx);
         }
         if crowded && self.live_count() + 1 > budget {
@@ -140,29 +156,28 @@ impl Session {
     }
 
     fn merge_live(&mut self, merged: Vec<SubId>, relay: &mut Relay, ctx: &mut Context<'_>) {
-        ctx.emit(Event::Consolidated { relay: relay.id, requests: merged.len() as u32 });
         if self.has_slot(relay) {
             return self.subscribe_live(Vec::new(), merged, relay, ctx);
         }
-        let range = Range { since: ctx.wall, until: ctx.top() };
         let mut items: Vec<Item> = Vec::new();
         for sub in merged {
             items.extend(self.live.remove(&sub).into_iter().flat_map(|live| live.items));
             self.close_sub(sub, relay, ctx);
         }
-        let pass = self.pass.is_some();
-        let mut works: Vec<Work> = Vec::new();
-        for item in items {
-            self.busy.insert(item.clone());
-            match works.iter_mut().find(|work| work.items[0].layer() == item.layer()) {
-                Some(work) => work.items.push(item),
-                None => {
-                    let items = Vec::from([item]);
-                    works.push(Work { items, scope: Scope::Range(range), pass, gap: None });
-                }
-            }
-        }
+        let works = self.reopened(items, ctx.wall);
+        works.iter().for_each(|work| self.hold(&work.items));
         self.subscribe_live(works, Vec::new(), relay, ctx);
+    }
+
+    /// Work for items whose live request does not stand since a second (TALK-1), by layer.
+    fn reopened(&mut self, items: Vec<Item>, since: Timestamp) -> Vec<Work> {
+        for item in &items {
+            let hole = self.holes.entry(item.clone()).or_insert(since);
+            *hole = since.min(*hole);
+        }
+        let pass = self.pass.is_some();
+        let work = |items| Work { items, scope: Scope::Since(since), pass, gap: None };
+        by_layer(items).into_iter().map(work).collect()
     }
 
     fn subscribe_live(
@@ -202,8 +217,8 @@ impl Session {
                 then: works,
                 replaces,
                 answered: false,
+                waited: false,
                 opened: ctx.wall,
-                historic: 0,
             },
         );
         self.open_sub(sub, Role::Live, filters, Purpose::Live, relay, ctx);
@@ -222,9 +237,7 @@ impl Session {
         ctx: &mut Context<'_>,
     ) {
         debug_assert!(!relay.is_cooling(ctx.now), "S11: no REQ during a cooldown");
-        let sub =
-            Sub { role, received: 0, settled: 0, eose: false, closed: false, opened: ctx.now };
-        self.subs.insert(id, sub);
+        self.subs.insert(id, Sub::new(role, ctx.now));
         ctx.command(Command::Subscribe { conn: self.conn, sub: id, filters, purpose });
         let at = ctx.now + ctx.config.sync.eose_timeout;
         self.arm(Timer::Eose(id), at, relay, ctx);
@@ -232,10 +245,8 @@ impl Session {
 
     /// The EOSE of a live request: its work begins, what it replaces is closed.
     pub(crate) fn on_live_eose(&mut self, id: SubId, relay: &mut Relay, ctx: &mut Context<'_>) {
-        let received = self.subs.get(&id).map_or(0, |sub| sub.received);
         let Some(live) = self.live.get_mut(&id) else { return };
         live.answered = true;
-        live.historic = received;
         let opened = live.opened;
         let then = core::mem::take(&mut live.then);
         let replaces = core::mem::take(&mut live.replaces);
@@ -253,6 +264,7 @@ impl Session {
     /// The live request has not answered in time: history does not wait for it any longer.
     pub(crate) fn on_live_wait(&mut self, id: SubId, relay: &mut Relay, ctx: &mut Context<'_>) {
         let Some(live) = self.live.get_mut(&id) else { return };
+        live.waited = true;
         let opened = live.opened;
         for work in core::mem::take(&mut live.then) {
             self.begin(work, opened, relay, ctx);
@@ -270,16 +282,32 @@ impl Session {
             self.close_sub(old, relay, ctx);
         }
         let since = if live.answered { ctx.wall } else { live.opened };
-        let range = Range { since, until: ctx.top() };
-        let pass = self.pass.is_some();
-        let mut begun: Vec<Item> = Vec::new();
-        for work in live.then {
-            begun.extend(work.items.iter().cloned());
-            self.waiting.push_back(work);
-        }
+        let begun: BTreeSet<Item> =
+            live.then.iter().flat_map(|work| work.items.iter().cloned()).collect();
+        self.waiting.extend(live.then);
         let rest: Vec<Item> = live.items.into_iter().filter(|item| !begun.contains(item)).collect();
-        if !rest.is_empty() {
-            self.enqueue(Work { items: rest, scope: Scope::Range(range), pass, gap: None });
+        for work in self.reopened(rest, since) {
+            self.enqueue(work);
+        }
+    }
+
+    /// An event of a live request was lost on our side: what its items brought lately is asked
+    /// for again (S6, TALK-5).
+    pub(crate) fn miss_live(
+        &mut self,
+        id: SubId,
+        reason: GapReason,
+        relay: &mut Relay,
+        ctx: &mut Context<'_>,
+    ) {
+        let items = self.live.get(&id).map(|live| live.items.clone()).unwrap_or_default();
+        let window = ctx.config.sync.audit_window.as_secs();
+        let since = Timestamp::from_secs(ctx.wall.as_secs().saturating_sub(window));
+        let range = Range { since, until: ctx.top() };
+        let missing = Missing { range, reason, detail: RelayText::default(), ids: Vec::new() };
+        for items in by_layer(items) {
+            let naming = Naming { items: &items, tries: 0, row: None, tried: None };
+            relay.name(&missing, &naming, ctx);
         }
     }
 
@@ -300,25 +328,33 @@ impl Session {
             let items = self.live.get(old).map(|live| live.items.clone()).unwrap_or_default();
             self.live_of.extend(items.into_iter().map(|item| (item, *old)));
         }
-        let lost: Vec<Item> =
+        let lost: BTreeSet<Item> =
             live.items.iter().filter(|item| !self.live_of.contains_key(item)).cloned().collect();
-        for work in &live.then {
-            work.items.iter().for_each(|item| {
-                self.busy.remove(item);
-            });
-        }
-        let since = if !live.then.is_empty() {
-            relay.resume_since(&lost, ctx)
-        } else if live.answered {
-            ctx.wall
-        } else {
-            live.opened
-        };
         ctx.emit(Event::LiveParked { relay: relay.id, reason, text: text.clone() });
-        let range = Range { since, until: ctx.top() };
-        let missing = Missing { range, reason, detail: text.clone(), ids: Vec::new() };
-        if !lost.is_empty() {
-            relay.open_gap(lost, &missing, 0, ctx);
+        let mut never: BTreeMap<Item, Option<RowId>> = BTreeMap::new();
+        for work in live.then {
+            self.release(&work.items);
+            let (gone, kept): (Vec<Item>, Vec<Item>) =
+                work.items.into_iter().partition(|item| lost.contains(item));
+            never.extend(gone.into_iter().map(|item| (item, work.gap)));
+            // Items whose live request is another are not lost with this one.
+            if !kept.is_empty() {
+                self.enqueue(Work { items: kept, ..work });
+            }
+        }
+        let closed = if live.answered { ctx.wall } else { live.opened };
+        for items in by_layer(lost.into_iter().collect()) {
+            let row = items.iter().find_map(|item| never.get(item).copied().flatten());
+            let since = match items.iter().any(|item| never.contains_key(item)) {
+                true => relay.resume_since(&items, ctx),
+                false => closed,
+            };
+            let holes = items.iter().filter_map(|item| self.holes.get(item).copied());
+            let since = holes.min().map_or(since, |hole| hole.min(since));
+            let range = Range { since, until: ctx.top() };
+            let missing = Missing { range, reason, detail: text.clone(), ids: Vec::new() };
+            let naming = Naming { items: &items, tries: 0, row, tried: None };
+            relay.name(&missing, &naming, ctx);
         }
     }
 }

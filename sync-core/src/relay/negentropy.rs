@@ -16,8 +16,9 @@ use crate::input::NegOutcome;
 use crate::item::{GapReason, Range, RelayText};
 use crate::ledger::Method;
 use crate::relay::Relay;
-use crate::relay::batch::{Job, Missing, Stage};
-use crate::relay::session::{Role, Session};
+use crate::relay::batch::{Job, Missing, Need, Stage};
+use crate::relay::closed;
+use crate::relay::session::{Neg, Role, Session};
 
 /// Rounds of requests for ids that a relay named (HIST-3).
 const ID_ROUNDS: u32 = 20;
@@ -55,8 +56,7 @@ impl Job {
     }
 
     fn need_ids(&mut self, ids: Vec<EventId>) {
-        self.need.open = ids.iter().copied().collect();
-        self.need.queue = ids;
+        self.need = Need { open: ids.iter().copied().collect(), queue: ids, ..Need::default() };
         self.stage = Stage::Fetching;
     }
 }
@@ -107,7 +107,7 @@ impl Session {
         if relay.negentropy != Negentropy::Spoken {
             self.probing = Some(neg);
         }
-        self.negs.insert(neg, (batch, job));
+        self.negs.insert(neg, Neg { batch, job, answered: false });
         ctx.command(Command::Reconcile { conn: self.conn, neg, filter, range, limits });
         let at = ctx.now + ctx.config.sync.neg_timeout;
         self.arm(Timer::Neg(neg), at, relay, ctx);
@@ -122,9 +122,9 @@ impl Session {
         relay: &mut Relay,
         ctx: &mut Context<'_>,
     ) -> bool {
-        if !self.negs.contains_key(&neg) {
-            return false;
-        }
+        let Some(open) = self.negs.get_mut(&neg) else { return false };
+        open.answered = true;
+        let probed = self.probing.is_some();
         self.learn_spoken(relay, ctx);
         let limits = &ctx.config.limits;
         if round > limits.neg_rounds || bytes > limits.neg_pass_bytes.0 {
@@ -133,6 +133,9 @@ impl Session {
         } else {
             let at = ctx.now + ctx.config.sync.neg_timeout;
             self.arm(Timer::Neg(neg), at, relay, ctx);
+            if probed {
+                self.run(relay, ctx);
+            }
         }
         true
     }
@@ -195,7 +198,7 @@ impl Session {
         let Some(state) = self.job(batch, job) else { return };
         state.method = Method::Negentropy;
         match need.is_empty() || ctx.is_probe() {
-            true => state.stage = Stage::Done,
+            true => state.prove_reconciled(),
             false => state.need_ids(need.to_vec()),
         }
     }
@@ -210,13 +213,13 @@ impl Session {
         if self.probing == Some(neg) {
             self.probing = None;
         }
-        self.negs.remove(&neg)
+        self.negs.remove(&neg).map(|open| (open.batch, open.job))
     }
 
     fn split_job(&mut self, batch: BatchId, job: usize, ranges: &[Range]) {
         let Some(batch) = self.batches.get_mut(&batch) else { return };
         let halvings = batch.jobs[job].halvings + 1;
-        batch.jobs[job].stage = Stage::Done;
+        batch.jobs[job].prove_reconciled();
         batch.jobs[job].method = Method::Negentropy;
         let filter = batch.jobs[job].filter.clone();
         for range in ranges {
@@ -235,10 +238,25 @@ impl Session {
         relay: &mut Relay,
         ctx: &mut Context<'_>,
     ) -> bool {
+        if why == NegFallback::Refused && closed::is_too_large(text.as_str()) {
+            return self.on_neg_too_large(neg, why, relay, ctx);
+        }
         let Some((batch, job)) = self.end_neg(neg, relay, ctx) else { return false };
-        let for_size = why == NegFallback::Refused && text.as_str().starts_with("blocked:");
-        let halves = self.job(batch, job).and_then(|job| for_size.then(|| halves(job)).flatten());
-        match halves {
+        self.give_up(batch, job, why, relay, ctx);
+        self.run(relay, ctx);
+        true
+    }
+
+    /// A refusal for size: the range is halved, so often (HIST-4).
+    pub(crate) fn on_neg_too_large(
+        &mut self,
+        neg: NegId,
+        why: NegFallback,
+        relay: &mut Relay,
+        ctx: &mut Context<'_>,
+    ) -> bool {
+        let Some((batch, job)) = self.end_neg(neg, relay, ctx) else { return false };
+        match self.job(batch, job).and_then(|job| halves(job)) {
             Some(ranges) => {
                 self.learn_spoken(relay, ctx);
                 self.split_job(batch, job, &ranges);
@@ -361,7 +379,20 @@ impl Session {
             return;
         }
         if need.open.is_empty() {
+            match state.method {
+                Method::Negentropy => state.prove_reconciled(),
+                Method::Pages | Method::Ids => state.stage = Stage::Done,
+            }
+            return;
+        }
+        if let Some((reason, detail)) = need.failed.take() {
+            let ids = need.open.iter().take(Missing::MAX_IDS).copied().collect();
+            state.missing.push(Missing { range: state.range, reason, detail, ids });
             state.stage = Stage::Done;
+            return;
+        }
+        if core::mem::take(&mut need.again) {
+            need.queue = need.open.iter().copied().collect();
             return;
         }
         need.round += 1;
@@ -372,11 +403,14 @@ impl Session {
         }
         let single = state.method == Method::Ids;
         if single {
-            // Asked for by id and refused: this relay does not have it.
+            // Asked for by id and refused: this relay does not have it (REJ-3).
+            for id in core::mem::take(&mut need.open) {
+                ctx.shared.want.mark_refused(id, relay.id);
+            }
             state.stage = Stage::Done;
             return;
         }
-        let ids: Vec<EventId> = need.open.iter().take(100).copied().collect();
+        let ids: Vec<EventId> = need.open.iter().take(Missing::MAX_IDS).copied().collect();
         let range = state.range;
         let reason = GapReason::RefusedIds;
         state.missing.push(Missing { range, reason, detail: RelayText::default(), ids });

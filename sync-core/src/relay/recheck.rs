@@ -16,7 +16,11 @@ impl Session {
         let sub = self.sub_id();
         let Some(batch) = self.batches.get_mut(&id) else { return };
         let limit = relay.pages.limit(&ctx.config.page) as usize;
-        let Some(first) = batch.emptied().next() else { return };
+        let Some(first) = batch.emptied().next() else {
+            // Events came late: what was empty has its gap now.
+            batch.recheck = Recheck::Over;
+            return self.after_job(id, 0, relay, ctx);
+        };
         let filters: Vec<_> = batch
             .emptied()
             .map(|job| {

@@ -35,7 +35,7 @@ impl Session {
         let negotiates = relay.negotiates(ctx) && layer != Layer::Id;
         if ctx.is_probe() && !negotiates {
             // Only reconciliation shows what is missing without fetching it.
-            return self.busy.retain(|item| !work.items.contains(item));
+            return self.release(&work.items);
         }
         let fresh =
             !ctx.is_probe() && work.items.iter().all(|item| !ctx.shared.want.is_proven(item));
@@ -67,9 +67,10 @@ impl Session {
             began: ctx.now,
             live_since,
             as_of: ctx.wall,
-            full: range.since.as_secs() == 0,
+            range,
             method,
             recheck: Recheck::Due,
+            renewed: false,
             work,
         };
         ctx.shared.want.discovering += u32::from(batch.discovers());
@@ -91,7 +92,7 @@ impl Session {
             Scope::Full => Range::up_to(top),
             Scope::Auto if negotiates => Range::up_to(top),
             Scope::Auto => Range { since: relay.resume_since(&work.items, ctx), until: top },
-            // What came while the live request did not stand is part of it.
+            Scope::Since(since) => Range { since: since.min(top), until: top },
             Scope::Range(range) => range,
         }
     }
@@ -156,7 +157,7 @@ impl Session {
             && walk.on_late(number) == Step::End
             && job.stage == Stage::ToWalk
         {
-            job.end_walk();
+            job.stage = Stage::Walked;
         }
         if let Some(page) = &tally.page
             && job.stage == Stage::Walking(sub)
@@ -214,7 +215,7 @@ impl Session {
         relay.pages.age(wall, ctx.config.learn.ttl);
         match walk.on_page(&page, hints, &mut relay.pages) {
             Step::Ask => state.stage = Stage::ToWalk,
-            Step::End => state.end_walk(),
+            Step::End => state.stage = Stage::Walked,
         }
         self.after_job(batch, job, relay, ctx);
     }
@@ -310,13 +311,21 @@ impl Session {
             }
             // Its walk had ended in emptiness; that stands unproven.
             Role::Recheck { batch, job } => {
-                if let Some(state) = self.job(batch, job) {
-                    let range = state.range;
-                    state.fail(range, reason, text.clone());
+                if let Some(batch) = self.batches.get_mut(&batch) {
+                    let emptied: Vec<usize> = batch.emptied().collect();
+                    for job in emptied {
+                        let range = batch.jobs[job].range;
+                        batch.jobs[job].fail(range, reason, text.clone());
+                    }
                 }
                 self.on_rechecked(batch, job, false, relay, ctx);
             }
-            Role::Ids { batch, job } => self.on_ids_answered(batch, job, relay, ctx),
+            Role::Ids { batch, job } => {
+                if let Some(state) = self.job(batch, job) {
+                    state.need.failed = Some((reason, text.clone()));
+                }
+                self.on_ids_answered(batch, job, relay, ctx);
+            }
         }
     }
 
@@ -325,8 +334,13 @@ impl Session {
         if self.subs.get(&id).is_none_or(|sub| sub.eose || sub.closed) {
             return;
         }
-        self.close_sub_after(id, relay, ctx, |session, relay, ctx| {
-            session.fail_request(id, GapReason::Timeout, &RelayText::default(), relay, ctx);
+        // FILT-3: a relay that ignores `limit: 0` is asked by time instead.
+        let learns = self.live.contains_key(&id) && relay.limits.refuse_limit_0(ctx.wall);
+        self.close_sub_after(id, relay, ctx, |session, relay, ctx| match learns {
+            true => session.ask_again(id, relay, ctx),
+            false => {
+                session.fail_request(id, GapReason::Timeout, &RelayText::default(), relay, ctx);
+            }
         });
     }
 
@@ -362,10 +376,15 @@ impl Session {
             }
             Role::Recheck { batch, .. } => {
                 if let Some(batch) = self.batches.get_mut(&batch) {
-                    batch.recheck = Recheck::Due;
+                    batch.recheck = Recheck::Ready;
                 }
             }
-            Role::Ids { batch, job } => self.on_ids_answered(batch, job, relay, ctx),
+            Role::Ids { batch, job } => {
+                if let Some(state) = self.job(batch, job) {
+                    state.need.again = true;
+                }
+                self.on_ids_answered(batch, job, relay, ctx);
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::agenda::Timer;
 use crate::command::Command;
 use crate::context::Context;
 use crate::id::{BatchId, ConnId, NegId, SubId, WalkId};
-use crate::item::Item;
+use crate::item::{GapReason, Item};
 use crate::plan::plan;
 use crate::relay::Relay;
 use crate::relay::batch::{Batch, Scope, Work};
@@ -36,11 +36,43 @@ pub(crate) enum Role {
 pub(crate) struct Sub {
     pub(crate) role: Role,
     pub(crate) received: u64,
-    pub(crate) settled: u64,
+    /// Of them, those that count as history: all but a live request's after its EOSE (FILT-3).
+    historic: u64,
+    settled: u64,
     pub(crate) eose: bool,
     /// Our CLOSE, or the relay's CLOSED: the slot is free.
     pub(crate) closed: bool,
     pub(crate) opened: Instant,
+}
+
+impl Sub {
+    pub(crate) fn new(role: Role, now: Instant) -> Self {
+        Self { role, received: 0, historic: 0, settled: 0, eose: false, closed: false, opened: now }
+    }
+
+    /// Historic events that are not settled.
+    fn unsettled(&self) -> u64 {
+        self.historic.saturating_sub(self.settled)
+    }
+
+    /// Whether what comes and is settled from here on is no history.
+    pub(crate) fn is_standing(&self) -> bool {
+        self.role == Role::Live && self.eose && self.unsettled() == 0
+    }
+
+    /// Closed, and every event that it received is settled.
+    fn is_over(&self) -> bool {
+        self.closed && self.received == self.settled
+    }
+}
+
+/// A negentropy session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Neg {
+    pub(crate) batch: BatchId,
+    pub(crate) job: usize,
+    /// The relay took part in a round.
+    pub(crate) answered: bool,
 }
 
 /// A connection that is open.
@@ -51,21 +83,31 @@ pub(crate) struct Session {
     next_id: u32,
     next_walk: u32,
     pub(crate) subs: BTreeMap<SubId, Sub>,
-    pub(crate) negs: BTreeMap<NegId, (BatchId, usize)>,
+    pub(crate) negs: BTreeMap<NegId, Neg>,
     pub(crate) live: BTreeMap<SubId, Live>,
     pub(crate) live_of: BTreeMap<Item, SubId>,
     /// Work whose live request has no slot yet.
     pub(crate) waiting: VecDeque<Work>,
     pub(crate) batches: BTreeMap<BatchId, Batch>,
-    /// Items in `waiting`, in a live request's work, or in a batch.
-    pub(crate) busy: BTreeSet<Item>,
+    /// Items in `waiting`, in a live request's work, or in a batch, and in how many of them.
+    pub(crate) busy: BTreeMap<Item, u32>,
     /// Items proven on this connection.
     pub(crate) done: BTreeSet<Item>,
+    /// Items to be proven in full when what is pending of them is over; `true` in the pass.
+    pub(crate) again: BTreeMap<Item, bool>,
+    /// Items whose live request did not stand since this second, until that is reconciled.
+    pub(crate) holes: BTreeMap<Item, Timestamp>,
     pub(crate) pass: Option<Pass>,
+    /// The connection is a fresh start (CONN-4), and its first pass has not finished.
+    pub(crate) fresh: bool,
     /// The shell does not read this socket (CONN-7).
     pub(crate) stalled: bool,
+    /// Historic events of all subscriptions that are not settled (HIST-8).
+    unsettled: u64,
     /// The first NEG-OPEN of the connection has no answer yet: one bounded probe (H-21).
     pub(crate) probing: Option<NegId>,
+    /// A challenge was answered: the next OK may let us in (TALK-4).
+    pub(crate) challenged: bool,
 }
 
 impl Session {
@@ -81,11 +123,16 @@ impl Session {
             live_of: BTreeMap::new(),
             waiting: VecDeque::new(),
             batches: BTreeMap::new(),
-            busy: BTreeSet::new(),
+            busy: BTreeMap::new(),
             done: BTreeSet::new(),
+            again: BTreeMap::new(),
+            holes: BTreeMap::new(),
             pass: None,
+            fresh: false,
             stalled: false,
+            unsettled: 0,
             probing: None,
+            challenged: false,
         }
     }
 
@@ -109,32 +156,30 @@ impl Session {
         sub.and_then(|sub| self.live.get(sub)).is_some_and(|live| live.answered)
     }
 
-    /// Whether an item's gap waits for its retry: resting (spec §2).
-    fn is_resting(&self, item: &Item, relay: &Relay) -> bool {
-        relay.coverage.gaps().any(|(_, gap)| gap.items.contains(item))
-    }
-
-    /// Plans everything that is wanted, not proven on this connection, not pending, not resting.
+    /// Plans everything that is wanted, not proven on this connection and not pending.
     pub(crate) fn plan_all(&mut self, relay: &mut Relay, ctx: &mut Context<'_>, pass: bool) {
         let values = ctx.config.fetch.values_per_filter as usize;
         let Some(needed) = ctx.shared.want.needed(relay.id) else { return };
         let groups = plan(
             needed,
-            |item| !self.done.contains(item) && !self.busy.contains(item),
+            |item| !self.done.contains(item) && !self.busy.contains_key(item),
             |item| relay.coverage.row_of(item),
             values,
         );
+        let scope = if relay.resync_due { Scope::Full } else { Scope::Auto };
         for group in groups {
-            self.enqueue(Work { items: group.items, scope: Scope::Auto, pass, gap: None });
+            self.enqueue(Work { items: group.items, scope, pass, gap: None });
         }
         self.run(relay, ctx);
     }
 
-    /// Proves every wanted item again, over all history.
+    /// Proves every wanted item again, over all history; what is pending of them ends first.
     pub(crate) fn replan_full(&mut self, relay: &mut Relay, ctx: &mut Context<'_>) {
         let values = ctx.config.fetch.values_per_filter as usize;
         let Some(needed) = ctx.shared.want.needed(relay.id) else { return };
-        let groups = plan(needed, |item| !self.busy.contains(item), |_| None, values);
+        let groups = plan(needed, |item| !self.busy.contains_key(item), |_| None, values);
+        let pending = needed.iter().filter(|item| self.busy.contains_key(*item));
+        self.again.extend(pending.cloned().map(|item| (item, true)));
         for group in groups {
             self.enqueue(Work { items: group.items, scope: Scope::Full, pass: true, gap: None });
         }
@@ -145,7 +190,7 @@ impl Session {
     /// repositories (spec §1).
     pub(crate) fn plan_added(
         &mut self,
-        added: &[(Item, bool)],
+        added: &BTreeMap<Item, bool>,
         relay: &mut Relay,
         ctx: &mut Context<'_>,
     ) {
@@ -156,17 +201,13 @@ impl Session {
                 .iter()
                 .filter(|(item, historic)| {
                     let whole = matches!(item, Item::Layer1 | Item::Repo(_) | Item::Filter(_));
-                    pass == (whole || (unfinished && *historic))
+                    pass == (whole || (unfinished && **historic))
                 })
                 .map(|(item, _)| item)
                 .collect();
             let groups = plan(
                 items,
-                |item| {
-                    !self.done.contains(item)
-                        && !self.busy.contains(item)
-                        && !self.is_resting(item, relay)
-                },
+                |item| !self.done.contains(item) && !self.busy.contains_key(item),
                 |item| relay.coverage.row_of(item),
                 values,
             );
@@ -182,8 +223,48 @@ impl Session {
 
     /// Takes work in; it is begun by [`Self::run`].
     pub(crate) fn enqueue(&mut self, work: Work) {
-        self.busy.extend(work.items.iter().cloned());
+        self.hold(&work.items);
         self.waiting.push_back(work);
+    }
+
+    /// Items are pending once more.
+    pub(crate) fn hold(&mut self, items: &[Item]) {
+        for item in items {
+            *self.busy.entry(item.clone()).or_default() += 1;
+        }
+    }
+
+    /// Items are pending once less.
+    pub(crate) fn release(&mut self, items: &[Item]) {
+        for item in items {
+            if let Some(count) = self.busy.get_mut(item) {
+                *count -= 1;
+                if *count == 0 {
+                    self.busy.remove(item);
+                }
+            }
+        }
+    }
+
+    /// Proves items again in full that were asked to be while other work of them was pending.
+    pub(crate) fn begin_again(&mut self, items: &[Item]) {
+        if self.again.is_empty() {
+            return;
+        }
+        for pass in [true, false] {
+            let due: Vec<Item> = items
+                .iter()
+                .filter(|item| self.again.get(*item) == Some(&pass))
+                .filter(|item| !self.busy.contains_key(*item))
+                .cloned()
+                .collect();
+            if !due.is_empty() {
+                due.iter().for_each(|item| {
+                    self.again.remove(item);
+                });
+                self.enqueue(Work { items: due, scope: Scope::Full, pass, gap: None });
+            }
+        }
     }
 
     /// Does what can be done within the budget: live requests first (FILT-3), then history.
@@ -199,12 +280,25 @@ impl Session {
     /// Items are no longer wanted: their work goes, their subscriptions are left to shrink with
     /// the next consolidation, what is proven of them is forgotten.
     pub(crate) fn drop_items(&mut self, gone: &BTreeSet<Item>) {
+        self.drop_work(gone);
+        for live in self.live.values_mut() {
+            live.items.retain(|item| !gone.contains(item));
+        }
+        for item in gone {
+            self.live_of.remove(item);
+        }
+    }
+
+    /// What is pending of items proves nothing any more; their live requests stand.
+    pub(crate) fn drop_work(&mut self, gone: &BTreeSet<Item>) {
+        if gone.is_empty() {
+            return;
+        }
         for work in &mut self.waiting {
             work.items.retain(|item| !gone.contains(item));
         }
         self.waiting.retain(|work| !work.items.is_empty());
         for live in self.live.values_mut() {
-            live.items.retain(|item| !gone.contains(item));
             for work in &mut live.then {
                 work.items.retain(|item| !gone.contains(item));
             }
@@ -214,9 +308,10 @@ impl Session {
             batch.work.items.retain(|item| !gone.contains(item));
         }
         for item in gone {
-            self.live_of.remove(item);
             self.busy.remove(item);
             self.done.remove(item);
+            self.again.remove(item);
+            self.holes.remove(item);
         }
     }
 
@@ -225,7 +320,9 @@ impl Session {
         let empty: Vec<SubId> =
             self.live.iter().filter(|(_, l)| l.items.is_empty()).map(|(sub, _)| *sub).collect();
         for sub in empty {
-            self.live.remove(&sub);
+            // Work that waited for its EOSE may be of items whose live request is another.
+            let then = self.live.remove(&sub).map(|live| live.then);
+            self.waiting.extend(then.into_iter().flatten());
             self.close_sub(sub, relay, ctx);
         }
     }
@@ -245,9 +342,20 @@ impl Session {
     pub(crate) fn retire(&mut self, id: SubId, relay: &Relay, ctx: &mut Context<'_>) {
         ctx.shared.agenda.cancel(Some(relay.id), Timer::Eose(id));
         ctx.shared.agenda.cancel(Some(relay.id), Timer::LiveWait(id));
-        if self.subs.get(&id).is_some_and(|sub| sub.closed && sub.received == sub.settled) {
+        let Some(sub) = self.subs.get(&id) else { return };
+        // What comes late for a page still counts for its walk (HIST-5).
+        let pending =
+            matches!(sub.role, Role::Page { batch, .. } if self.batches.contains_key(&batch));
+        if sub.is_over() && !pending {
             self.subs.remove(&id);
         }
+    }
+
+    /// Forgets the pages of a batch that ended.
+    pub(crate) fn forget_pages(&mut self, ended: BatchId) {
+        self.subs.retain(|_, sub| {
+            !(sub.is_over() && matches!(sub.role, Role::Page { batch, .. } if batch == ended))
+        });
     }
 
     /// Arms a deadline of a request, unless time stands still for this socket (CONN-7).
@@ -268,11 +376,18 @@ impl Session {
         let Some(sub) = self.subs.get_mut(&id) else { return false };
         sub.received += u64::from(tally.received);
         let (role, eose, closed) = (sub.role.clone(), sub.eose, sub.closed);
+        if role != Role::Live || !eose {
+            sub.historic += u64::from(tally.received);
+            self.unsettled += u64::from(tally.received);
+        }
         if !eose && !closed {
             let at = ctx.now + ctx.config.sync.eose_timeout;
             self.arm(Timer::Eose(id), at, relay, ctx);
         }
         match role {
+            Role::Live if tally.oversize > 0 => {
+                self.miss_live(id, GapReason::Oversize, relay, ctx);
+            }
             Role::Live => {}
             Role::Page { batch, job, number } => {
                 self.on_page_events(id, batch, job, number, tally);
@@ -295,8 +410,13 @@ impl Session {
     ) -> bool {
         let Some(id) = tally.sub else { return true };
         let Some(sub) = self.subs.get_mut(&id) else { return false };
+        let before = sub.unsettled();
         sub.settled += tally.total();
+        self.unsettled -= before - sub.unsettled();
         let (role, closed) = (sub.role.clone(), sub.closed);
+        if tally.failed > 0 && role == Role::Live {
+            self.miss_live(id, GapReason::StoreFailed, relay, ctx);
+        }
         if closed {
             self.retire(id, relay, ctx);
         }
@@ -304,6 +424,7 @@ impl Session {
         | Role::Recheck { batch, job }
         | Role::Ids { batch, job } = role
         {
+            self.on_gap_events(batch, tally.gap_events, relay, ctx);
             self.settle_job(batch, job, tally, relay, ctx);
         }
         self.run(relay, ctx);
@@ -312,26 +433,16 @@ impl Session {
 
     /// Events that history brought and that are not settled (HIST-8).
     pub(crate) fn unsettled(&self) -> u64 {
-        let jobs = self.batches.values().flat_map(|batch| &batch.jobs);
-        let jobs: u64 = jobs.map(|job| job.received.saturating_sub(job.settled)).sum();
-        let live: u64 = self
-            .live
-            .iter()
-            .filter_map(|(id, live)| {
-                let sub = self.subs.get(id)?;
-                let historic = if live.answered { live.historic } else { sub.received };
-                Some(historic.saturating_sub(sub.settled))
-            })
-            .sum();
-        jobs + live
+        self.unsettled
     }
 
     /// The wall time up to which live sync stands, for items that are live and proven.
     pub(crate) fn mark_live(&self, until: Timestamp, relay: &mut Relay, ctx: &mut Context<'_>) {
-        if self.unsettled() == 0 && !self.stalled {
-            let changes = relay
-                .coverage
-                .mark_live(until, |item| self.done.contains(item) && self.is_live(item));
+        let settled = |sub: &SubId| self.subs.get(sub).is_none_or(|s| s.received == s.settled);
+        if self.unsettled() == 0 && !self.stalled && self.live.keys().all(settled) {
+            let changes = relay.coverage.mark_live(until, |item| {
+                self.done.contains(item) && self.is_live(item) && !self.holes.contains_key(item)
+            });
             ctx.persist(changes);
         }
     }

@@ -31,6 +31,7 @@ impl Session {
         self.waiting.iter().any(|work| work.pass)
             || self.live.values().any(|live| live.then.iter().any(|work| work.pass))
             || self.batches.values().any(|batch| batch.work.pass)
+            || self.again.values().any(|pass| *pass)
     }
 
     /// Both looks of the double-check; called after every input (S1).
@@ -52,6 +53,9 @@ impl Session {
         let partial = relay.coverage.is_degraded();
         relay.why = if partial { Reason::BatchFailed } else { Reason::HistoricComplete };
         relay.pass_finished_at = Some(ctx.wall);
+        relay.pass_finished_here = true;
+        relay.failures_here = 0;
+        relay.resync_due = false;
         relay.persist(ctx);
         ctx.emit(Event::PassEnded {
             relay: relay.id,
@@ -59,7 +63,7 @@ impl Session {
             result: if partial { PassResult::Partial } else { PassResult::Ok },
             took_ms: ctx.now.since(pass.began).as_millis() as u64,
         });
-        self.after_pass(relay, ctx);
+        self.after_pass(pass.trigger, relay, ctx);
     }
 
     /// The wait is long: says what for, and goes on waiting.

@@ -1,13 +1,12 @@
 //! What each timer of a relay does when it fires (T3: once, with the real `now`).
 
-use alloc::vec::Vec;
-
 use nostr::types::Timestamp;
 
 use crate::agenda::Timer;
 use crate::context::Context;
+use crate::event::Trigger;
 use crate::input::{CloseReason, DialError, DialErrorKind};
-use crate::item::{Range, RelayText};
+use crate::item::RelayText;
 use crate::relay::batch::Scope;
 use crate::relay::{Phase, RelayMachine};
 use crate::status::Reason;
@@ -18,7 +17,7 @@ impl RelayMachine {
         match timer {
             Timer::DiscoveryWindow | Timer::Later => {}
             Timer::Retry => {
-                if matches!(self.phase, Phase::Waiting) {
+                if matches!(self.phase, Phase::Waiting { .. }) {
                     self.dial(ctx);
                 }
             }
@@ -59,8 +58,7 @@ impl RelayMachine {
             Timer::Audit => {
                 let window = ctx.config.sync.audit_window.as_secs();
                 let since = Timestamp::from_secs(ctx.wall.as_secs().saturating_sub(window));
-                let range = Range { since, until: ctx.top() };
-                session.maintain_all(Scope::Range(range), relay, ctx);
+                session.maintain_all(Scope::Since(since), relay, ctx);
                 let at = ctx.now + ctx.config.sync.audit_interval;
                 ctx.shared.agenda.arm(Some(relay.id), Timer::Audit, at);
             }
@@ -99,17 +97,26 @@ impl RelayMachine {
         ctx.shared.agenda.arm(Some(relay.id), Timer::LiveWrite, at);
     }
 
+    /// What was rejected under another policy may be wanted (REJ-1): no claim holds, and what is
+    /// pending proves nothing.
+    pub(crate) fn on_policy_changed(&mut self, ctx: &mut Context<'_>) {
+        let changes = self.relay.coverage.unprove_all();
+        ctx.persist(changes);
+        if let Some((session, relay)) = self.session() {
+            let all = ctx.shared.want.needed(relay.id).cloned().unwrap_or_default();
+            session.drop_work(&all);
+        }
+        self.resync(Trigger::Manual, ctx);
+    }
+
     /// Every item is to be proven again now (an operator's request, a new policy).
-    pub(crate) fn resync(&mut self, trigger: crate::event::Trigger, ctx: &mut Context<'_>) {
-        self.relay.why = Reason::Resync;
+    pub(crate) fn resync(&mut self, trigger: Trigger, ctx: &mut Context<'_>) {
+        self.relay.resync_due = true;
         let Some((session, relay)) = self.session() else { return };
+        relay.why = Reason::Resync;
         session.begin_pass(trigger, relay, ctx);
         session.done.clear();
-        let rows: Vec<_> = relay.coverage.gaps().map(|(row, _)| row).collect();
-        for row in rows {
-            let wall = ctx.wall;
-            let _ = relay.coverage.update_gap(row, |gap| gap.retry_at = wall);
-        }
+        relay.hasten(|_| true, ctx);
         session.replan_full(relay, ctx);
     }
 }

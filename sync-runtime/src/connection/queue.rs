@@ -45,11 +45,18 @@ impl ConnHandle {
             self.shared.overflow.cancel();
         }
     }
+}
 
-    /// Tells that so many events of this connection turned out not to match by their tags, which
-    /// counts towards a flood (T6).
-    pub fn count_off_filter(&self, events: u32) {
-        self.shared.off_filter.fetch_add(events, Ordering::Relaxed);
+/// Tells a connection what the pipeline found of its events.
+#[derive(Clone, Debug)]
+pub struct Feedback {
+    shared: Arc<Shared>,
+}
+
+impl Feedback {
+    /// An event turned out not to match by its tags, which counts towards a flood (T6).
+    pub fn off_filter(&self) {
+        self.shared.off_filter.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -72,6 +79,11 @@ impl Commands {
     /// Is cancelled when a command did not fit.
     pub(super) fn overflow(&self) -> CancellationToken {
         self.shared.overflow.clone()
+    }
+
+    /// What goes with the events of the connection.
+    pub(super) fn feedback(&self) -> Feedback {
+        Feedback { shared: Arc::clone(&self.shared) }
     }
 
     /// Events that did not match by their tags, since the last call.

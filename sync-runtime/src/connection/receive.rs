@@ -7,6 +7,7 @@ use nostr::filter::Filter;
 use nostr::types::Timestamp;
 use serde_json::value::RawValue;
 use sync_core::admit::meter::{Breach, EventHead, Verdict};
+use sync_core::command::Purpose;
 use sync_core::id::{NegId, SubId};
 use sync_core::input::{CloseReason, Frame, Input};
 use sync_core::item::RelayText;
@@ -137,15 +138,27 @@ impl Connection {
             json: json.into(),
             at: Instant::now(),
             wall: Timestamp::now(),
+            standing: match purpose {
+                Purpose::Live => None,
+                Purpose::Page { .. } | Purpose::Ids { .. } => self.standing.clone(),
+            },
+            place: Arc::clone(&self.places).try_acquire_owned().ok().map(Arc::new),
+            feedback: Some(self.feedback.clone()),
         };
+        if arrival.place.is_none() {
+            return self.hold(arrival).await;
+        }
         match self.context.intake.try_send(arrival) {
             Ok(()) => Ok(()),
-            Err(TrySendError::Full(arrival)) => {
-                self.held = Some(arrival);
-                self.tell(Input::Stalled { conn: self.conn }).await
-            }
+            Err(TrySendError::Full(arrival)) => self.hold(arrival).await,
             Err(TrySendError::Closed(_)) => Err(CloseReason::Local),
         }
+    }
+
+    /// Stops reading until there is room for this event.
+    async fn hold(&mut self, arrival: Arrival) -> Result {
+        self.held = Some(Arrival { place: None, ..arrival });
+        self.tell(Input::Stalled { conn: self.conn }).await
     }
 
     async fn on_breach(&mut self, sub: Option<SubId>, breach: Option<Breach>) -> Result {
@@ -176,6 +189,7 @@ impl Connection {
             RelayFrame::Eose { sub: Some(sub), hints } if self.is_known(sub) => {
                 self.first_answer(sub);
                 self.meter.on_eose(sub, &mut self.tallies);
+                self.on_answered(sub);
                 self.send_tallies().await?;
                 self.tell_frame(Frame::Eose { sub, hints }).await
             }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use nostr::filter::Filter;
+use nostr::types::Timestamp;
 use sync_core::admit::meter::Meter;
 use sync_core::command::Purpose;
 use sync_core::config::Config;
@@ -19,7 +20,7 @@ use sync_core::tally::{EventTally, SettleTally};
 use sync_core::time::Instant as CoreInstant;
 use sync_core::url::RelayUrl;
 use sync_core::wire;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_util::sync::PollSender;
@@ -28,9 +29,9 @@ use tokio_util::task::AbortOnDropHandle;
 use super::auth::Auth;
 use super::link::{Link, Pumped};
 use super::pulse::{Beat, Pulse};
-use super::queue::Commands;
+use super::queue::{Commands, Feedback};
 use super::sessions::{Outcome, Sessions, Worked};
-use super::{Arrival, ConnCommand, ConnContext, ConnObserver, RelayInfo, info};
+use super::{Arrival, ConnCommand, ConnContext, ConnObserver, RelayInfo, Standing, info};
 use crate::transport::{self, Socket};
 
 /// F2.
@@ -53,6 +54,8 @@ pub(super) struct OpenSub {
     pub(super) filters: Arc<[Filter]>,
     purpose: Purpose,
     asked_at: Option<Instant>,
+    /// The EOSE of a live request, by the wall clock.
+    standing_since: Option<Timestamp>,
 }
 
 /// A dialed connection.
@@ -63,6 +66,11 @@ pub(super) struct Connection {
     pub(super) observer: Arc<dyn ConnObserver>,
     pub(super) meter: Meter,
     pub(super) subs: BTreeMap<SubId, OpenSub>,
+    /// Of those the live ones that were answered; `None` when there is none.
+    pub(super) standing: Option<Arc<[Standing]>>,
+    /// Our share of the intake (T9).
+    pub(super) places: Arc<Semaphore>,
+    pub(super) feedback: Feedback,
     pub(super) sessions: Sessions,
     pub(super) auth: Auth,
     /// The event that did not fit into the intake: while it is held nothing is read.
@@ -130,6 +138,7 @@ impl Connection {
         let Config { dial, limits, .. } = &*start.context.config;
         let began = Instant::now();
         let (sessions, worked) = Sessions::new(start.conn);
+        let share = start.context.intake.max_capacity() * limits.verify_share_percent as usize;
         let connection = Self {
             context: Arc::clone(&start.context),
             conn: start.conn,
@@ -137,6 +146,9 @@ impl Connection {
             observer: Arc::clone(&start.observer),
             meter: Meter::new(start.conn, limits),
             subs: BTreeMap::new(),
+            standing: None,
+            places: Arc::new(Semaphore::new(share.div_ceil(100).max(1))),
+            feedback: start.commands.feedback(),
             sessions,
             auth: Auth::default(),
             held: None,
@@ -157,6 +169,7 @@ impl Connection {
         mut info: AbortOnDropHandle<Option<RelayInfo>>,
     ) -> CloseReason {
         let mut intake = PollSender::new(self.context.intake.clone());
+        let places = Arc::clone(&self.places);
         let mut timer = pin!(sleep_until(self.deadline()));
         let overflow = commands.overflow();
         let mut informed = false;
@@ -171,8 +184,8 @@ impl Connection {
                 command = commands.next(), if idle => self.on_command(command).await,
                 pumped = self.link.pump(reading) => self.on_pumped(pumped).await,
                 Some(done) = worked.recv() => self.on_worked(done).await,
-                room = std::future::poll_fn(|cx| intake.poll_reserve(cx)), if !reading => {
-                    self.on_room(room.is_ok(), &mut intake).await
+                place = room(&places, &mut intake), if !reading => {
+                    self.on_room(place, &mut intake).await
                 }
                 info = &mut info, if !informed => {
                     informed = true;
@@ -204,8 +217,9 @@ impl Connection {
             ConnCommand::Subscribe { sub, filters, purpose } => {
                 self.meter.on_subscribe(sub, &filters, purpose);
                 self.link.push("REQ", wire::req(sub, &filters));
-                let asked_at = Some(Instant::now());
-                self.subs.insert(sub, OpenSub { filters: filters.into(), purpose, asked_at });
+                let (filters, asked_at) = (filters.into(), Some(Instant::now()));
+                let open = OpenSub { filters, purpose, asked_at, standing_since: None };
+                self.subs.insert(sub, open);
                 Ok(())
             }
             ConnCommand::Unsubscribe { sub } => self.unsubscribe(sub).await,
@@ -251,9 +265,30 @@ impl Connection {
 
     /// A subscription, or session of that number, is over.
     pub(super) fn forget(&mut self, sub: SubId) {
-        self.subs.remove(&sub);
+        if self.subs.remove(&sub).is_some_and(|open| open.standing_since.is_some()) {
+            self.note_standing();
+        }
         self.meter.on_unsubscribe(sub, &mut self.tallies);
         self.sessions.remove(sync_core::id::NegId(sub.0));
+    }
+
+    /// The EOSE of a subscription came: a live one stands from now on.
+    pub(super) fn on_answered(&mut self, sub: SubId) {
+        if let Some(open) = self.subs.get_mut(&sub)
+            && open.purpose == Purpose::Live
+            && open.standing_since.is_none()
+        {
+            open.standing_since = Some(Timestamp::now());
+            self.note_standing();
+        }
+    }
+
+    fn note_standing(&mut self) {
+        let open = self.subs.values().filter_map(|open| {
+            Some(Standing { since: open.standing_since?, filters: Arc::clone(&open.filters) })
+        });
+        let standing: Arc<[Standing]> = open.collect();
+        self.standing = (!standing.is_empty()).then_some(standing);
     }
 
     async fn on_pumped(&mut self, pumped: Pumped) -> Result {
@@ -309,8 +344,13 @@ impl Connection {
         }
     }
 
-    async fn on_room(&mut self, open: bool, intake: &mut PollSender<Arrival>) -> Result {
-        if let (true, Some(arrival)) = (open, self.held.take()) {
+    async fn on_room(
+        &mut self,
+        place: Option<OwnedSemaphorePermit>,
+        intake: &mut PollSender<Arrival>,
+    ) -> Result {
+        if let (Some(place), Some(mut arrival)) = (place, self.held.take()) {
+            arrival.place = Some(Arc::new(place));
             intake.send_item(arrival).map_err(|_| CloseReason::Local)?;
             self.pulse.resume(Instant::now());
             return self.tell(Input::Flowing { conn: self.conn }).await;
@@ -409,6 +449,16 @@ impl Connection {
             self.observer.first_answer(Some(open.purpose), asked.elapsed());
         }
     }
+}
+
+/// Waits for a place within our share, then for room in the intake. Cancel safe.
+async fn room(
+    places: &Arc<Semaphore>,
+    intake: &mut PollSender<Arrival>,
+) -> Option<OwnedSemaphorePermit> {
+    let place = Arc::clone(places).acquire_owned().await.ok()?;
+    std::future::poll_fn(|cx| intake.poll_reserve(cx)).await.ok()?;
+    Some(place)
 }
 
 fn store_failed(what: &str) -> CloseReason {

@@ -1,11 +1,12 @@
 //! Explanations that need no state: error codes and metrics.
 
 use crate::api::Explain;
+use crate::observe::alerts::RULES;
 use crate::observe::{CODES, family};
 
-/// What an error code or the name of a metric means.
+/// What an error code, or the name of a metric or alert, means.
 pub(super) fn term(subject: &str) -> Option<Explain> {
-    code(subject).or_else(|| metric(subject))
+    code(subject).or_else(|| metric(subject)).or_else(|| alert(subject))
 }
 
 fn code(subject: &str) -> Option<Explain> {
@@ -29,6 +30,17 @@ fn metric(subject: &str) -> Option<Explain> {
         subject: family.name.into(),
         summary: format!("{} is a {}, {labels}", family.name, family.kind.as_str()),
         effect: family.help.into(),
+        ..Explain::default()
+    })
+}
+
+fn alert(subject: &str) -> Option<Explain> {
+    let rule = RULES.iter().find(|rule| rule.name == subject)?;
+    Some(Explain {
+        subject: rule.name.into(),
+        summary: format!("{} is an alert of severity {}", rule.name, rule.severity),
+        because: vec![rule.summary.replace("{}", "a relay, queue or type")],
+        effect: format!("looks at {}", rule.condition.families().join(", ")),
         ..Explain::default()
     })
 }

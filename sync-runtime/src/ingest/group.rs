@@ -8,13 +8,13 @@ use sync_core::admit::facts::Applied;
 use sync_core::admit::order::BodyError;
 use sync_core::admit::policy::{Policy, Verdict};
 use sync_core::admit::references::items;
-use sync_core::admit::rejected::{self, HotTier, RejectReason, Waiting};
+use sync_core::admit::rejected::{Dependency, HotTier, RejectReason, Waiting};
 use sync_core::url::RelayUrl;
 use tokio::sync::oneshot;
 
 use super::outgoing::{FactRuns, Origin};
 use super::{IngestOptions, Submitted};
-use crate::store::{Commit, Dependency, NewEvent, NewRejection};
+use crate::store::{Commit, NewEvent, NewRejection};
 use crate::verify::Verified;
 
 /// An event that can be judged.
@@ -182,7 +182,7 @@ impl Judge {
         let Applied { facts, satisfied, referenced } = applied;
         let waiting = self.hot.satisfied(&satisfied, &referenced);
         group.facts.push(origin.facts(), facts);
-        group.commit.satisfied.extend(satisfied.into_iter().map(stored_dependency));
+        group.commit.satisfied.extend(satisfied);
         group.commit.wanted.extend(referenced);
         waiting
     }
@@ -192,7 +192,7 @@ impl Judge {
         group: &mut Group,
         candidate: Candidate,
         answer: Option<usize>,
-        why: (RejectReason, Vec<rejected::Dependency>),
+        why: (RejectReason, Vec<Dependency>),
         relay: Option<RelayUrl>,
         options: &IngestOptions,
     ) {
@@ -200,8 +200,8 @@ impl Judge {
         let Candidate { verified, origin } = &candidate;
         let new = NewRejection {
             event: verified.event.clone(),
-            reason: reason.as_str().to_owned(),
-            depends_on: depends_on.iter().cloned().map(stored_dependency).collect(),
+            reason,
+            depends_on: depends_on.clone(),
             items: items(&verified.event),
             relays: relay.into_iter().collect(),
             revision: self.policy.revision(),
@@ -255,14 +255,4 @@ const fn is_overruled(reason: RejectReason) -> bool {
             | RejectReason::Identifier
             | RejectReason::OtherRelay
     )
-}
-
-fn stored_dependency(dependency: rejected::Dependency) -> Dependency {
-    match dependency {
-        rejected::Dependency::Announcement(address) => Dependency::Announcement(address),
-        rejected::Dependency::MaintainerEdge(address) => Dependency::MaintainerEdge(address),
-        rejected::Dependency::Parent(id) => Dependency::Parent(id),
-        rejected::Dependency::Author(key) => Dependency::Author(key),
-        rejected::Dependency::Time(at) => Dependency::Time(at),
-    }
 }

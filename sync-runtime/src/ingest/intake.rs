@@ -13,7 +13,7 @@ use super::flight::InFlight;
 use super::observer::{Observer, Stage};
 use super::outgoing::Origin;
 use super::writer::{Ticket, Work};
-use crate::connection::Arrival;
+use crate::connection::{Arrival, Feedback, Standing};
 use crate::store::{EventStore, Known};
 use crate::verify::{Body, VerifyPool};
 
@@ -39,6 +39,7 @@ impl Intake {
             if runtime.block_on(more).is_none_or(|received| received == 0) {
                 return;
             }
+            batch.iter_mut().for_each(|arrival| arrival.place = None);
             let bytes = batch.iter().map(|arrival| arrival.json.len() as u64).sum();
             if !self.flight.enter(bytes) {
                 return;
@@ -52,15 +53,15 @@ impl Intake {
 
     fn ticket(&self, batch: Vec<Arrival>, bytes: u64) -> Ticket {
         let size = batch.len();
-        let (known, fresh) = self.part(batch);
+        let (known, fresh) = self.look_up(batch);
         let fresh = self.flight.first(fresh);
-        let origins = fresh.iter().map(Origin::of).collect();
-        let checks = self.pool.submit(fresh.into_iter().map(body).collect());
-        Ticket { size, bytes, known, origins, checks }
+        let (fresh, bodies) = fresh.into_iter().map(part).unzip();
+        let checks = self.pool.submit(bodies);
+        Ticket { size, bytes, known, fresh, checks }
     }
 
     /// What is stored or rejected by its claimed id, and the rest.
-    fn part(&self, batch: Vec<Arrival>) -> (Vec<Origin>, Vec<Arrival>) {
+    fn look_up(&self, batch: Vec<Arrival>) -> (Vec<Origin>, Vec<Arrival>) {
         let began = Instant::now();
         let ids: Vec<EventId> = batch.iter().map(|arrival| arrival.envelope.id).collect();
         let answers = self.store.has(&ids).unwrap_or_else(|error| {
@@ -81,6 +82,16 @@ impl Intake {
     }
 }
 
-pub(super) fn body(arrival: Arrival) -> Body {
-    Body { json: arrival.json, claim: arrival.envelope, filters: Some(arrival.filters) }
+/// What is left of an arrival while its body is checked.
+pub(super) struct Fresh {
+    pub(super) origin: Origin,
+    pub(super) standing: Option<Arc<[Standing]>>,
+    pub(super) feedback: Option<Feedback>,
+}
+
+pub(super) fn part(arrival: Arrival) -> (Fresh, Body) {
+    let origin = Origin::of(&arrival);
+    let Arrival { standing, feedback, json, envelope, filters, .. } = arrival;
+    let body = Body { json, claim: envelope, filters: Some(filters) };
+    (Fresh { origin, standing, feedback }, body)
 }

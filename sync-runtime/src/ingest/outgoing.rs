@@ -20,6 +20,8 @@ pub(super) struct Origin {
     pub(super) created_at: Timestamp,
     pub(super) wall: Timestamp,
     pub(super) source: Source,
+    /// Live sync should have brought it (HIST-11).
+    pub(super) gap: bool,
     /// `None` for what a client or the embedder wrote.
     pub(super) from: Option<From>,
 }
@@ -48,6 +50,7 @@ impl Origin {
             created_at: envelope.created_at,
             wall: arrival.wall,
             source,
+            gap: false,
             from: Some(From {
                 conn: arrival.conn,
                 sub: arrival.sub,
@@ -136,6 +139,9 @@ impl Tallies {
             EventOutcome::Failed => (&mut tally.failed, false),
         };
         *count += 1;
+        if origin.gap && outcome == EventOutcome::Stored {
+            tally.gap_events += 1;
+        }
         if from.tracks_ids && settled {
             tally.ids.push(origin.id);
         } else if from.tracks_ids && outcome == EventOutcome::Failed {

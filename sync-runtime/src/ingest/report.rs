@@ -58,7 +58,10 @@ impl Fate {
             (Ending::Event(place), Some(outcomes)) => match outcomes[place] {
                 Outcome::Stored => Self::new(EventOutcome::Stored, Submitted::Stored),
                 Outcome::Duplicate => Self::COPY,
-                Outcome::Gone(why) => Self::rejected(reason_of(why), Submitted::Gone(why)),
+                Outcome::Gone(why) => Self {
+                    reason: why.reason(),
+                    ..Self::new(EventOutcome::Rejected, Submitted::Gone(why))
+                },
             },
         }
     }
@@ -73,17 +76,6 @@ impl Fate {
 
     pub(super) fn observe(self, options: &IngestOptions, origin: &Origin) {
         options.observer.settled(&settled(origin, self.outcome, self.reason));
-    }
-}
-
-const fn reason_of(why: Gone) -> RejectReason {
-    match why {
-        Gone::Superseded => RejectReason::Superseded,
-        Gone::Deleted => RejectReason::Deleted,
-        Gone::Vanished => RejectReason::Vanished,
-        Gone::Expired => RejectReason::Expired,
-        Gone::Ephemeral => RejectReason::Ephemeral,
-        Gone::Rejected => RejectReason::NoReference,
     }
 }
 

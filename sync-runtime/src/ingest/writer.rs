@@ -16,7 +16,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::flight::InFlight;
 use super::group::{Candidate, Ending, Group, Judge};
-use super::intake::body;
+use super::intake::{Fresh, part};
+use super::missed::is_missed;
 use super::observer::Stage;
 use super::outgoing::{FactRuns, Origin, Tallies};
 use super::report::{Fate, announce};
@@ -43,8 +44,8 @@ pub(super) struct Ticket {
     pub(super) bytes: u64,
     /// Duplicates of what is durable.
     pub(super) known: Vec<Origin>,
-    /// Of what is being checked.
-    pub(super) origins: Vec<Origin>,
+    /// What is being checked.
+    pub(super) fresh: Vec<Fresh>,
     pub(super) checks: Pending,
 }
 
@@ -135,38 +136,44 @@ impl Writer {
     }
 
     fn on_ticket(&mut self, ticket: Ticket) {
-        let Ticket { size, bytes, known, origins, checks } = ticket;
+        let Ticket { size, bytes, known, fresh, checks } = ticket;
         self.group.bytes += bytes;
         self.group.taken += size;
         for origin in known {
             self.group.answer(origin, Ending::Known);
         }
-        let (mut origins, mut checks) = (origins, checks);
-        while !origins.is_empty() {
-            let next = self.on_checked(origins, checks);
-            origins = next.iter().map(Origin::of).collect();
-            checks = self.pool.submit(next.into_iter().map(body).collect());
+        let (mut fresh, mut checks) = (fresh, checks);
+        while !fresh.is_empty() {
+            let next = self.on_checked(fresh, checks);
+            let bodies;
+            (fresh, bodies) = next.into_iter().map(part).unzip();
+            checks = self.pool.submit(bodies);
         }
     }
 
     /// Judges what passed. Answers the copies that take the place of what did not.
-    fn on_checked(&mut self, origins: Vec<Origin>, checks: Pending) -> Vec<Arrival> {
+    fn on_checked(&mut self, fresh: Vec<Fresh>, checks: Pending) -> Vec<Arrival> {
         let began = Instant::now();
         let checked = checks.wait().unwrap_or_default();
-        self.options.observer.stage(Stage::Verify, began.elapsed(), origins.len());
+        self.options.observer.stage(Stage::Verify, began.elapsed(), fresh.len());
         let began = Instant::now();
         let mut next = Vec::new();
         let mut checked = checked.into_iter();
-        let size = origins.len();
-        for origin in origins {
+        let size = fresh.len();
+        for Fresh { mut origin, standing, feedback } in fresh {
             // A pool that is gone means that the process ends.
             match checked.next().unwrap_or(Err(BodyError::Malformed)) {
                 Ok(verified) => {
                     self.group.flying.push(origin.id);
+                    origin.gap = standing
+                        .is_some_and(|standing| is_missed(&verified.event, origin.wall, &standing));
                     let candidate = Candidate { verified, origin };
                     self.judge.take(&mut self.group, candidate, None, &self.options);
                 }
                 Err(error) => {
+                    if let (BodyError::OffFilter, Some(feedback)) = (error, feedback) {
+                        feedback.off_filter();
+                    }
                     self.group.answer(origin, Ending::Invalid(error));
                     next.extend(self.flight.next(&origin.id));
                 }
@@ -184,6 +191,7 @@ impl Writer {
             created_at: event.created_at,
             wall: (self.options.wall)(),
             source: Source::Live,
+            gap: false,
             from: None,
         };
         self.group.taken += 1;

@@ -160,6 +160,8 @@ families! {
     "ngit_sync_stream_clients" Gauge [] "Clients that read the event stream";
     "ngit_sync_stream_dropped_total" Counter [] "Entries lost to clients that read too slowly";
     "ngit_sync_api_requests_total" Counter ["route" "code"] "Requests to the HTTP interface";
+    "ngit_sync_alerts_firing" Gauge ["alert" "severity"]
+        "Where an alert fires that the daemon evaluates itself";
     "ngit_sync_label_overflow_total" Counter ["label"]
         "Values that share the label other because there are too many";
     "process_start_time_seconds" Gauge [] "When the process began, Unix time";

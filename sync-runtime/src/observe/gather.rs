@@ -140,6 +140,7 @@ impl Registry {
         rejected_rows(&mut rows, totals);
         self.sample_rows(&mut rows);
         self.client_rows(&mut rows);
+        self.alert_rows(&mut rows);
         process::rows(&mut rows);
         rows.finish()
     }

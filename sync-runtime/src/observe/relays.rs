@@ -14,7 +14,7 @@ use crate::api::{RelayCounts, WallMs};
 
 /// The label of outcomes of relays that were forgotten; they stay so that the sum over relays
 /// equals the sum over kinds.
-const FORGOTTEN: &str = "forgotten";
+pub(crate) const FORGOTTEN: &str = "forgotten";
 
 impl Registry {
     /// The measures of a relay that is tracked, for the task that works on it.

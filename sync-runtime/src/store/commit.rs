@@ -1,7 +1,10 @@
 //! One commit: events, rejections, ledger and outbox in one transaction.
 
+use std::ops::ControlFlow;
+
 use heed::RwTxn;
 use nostr::event::EventId;
+use nostr::filter::Filter;
 use nostr::types::Timestamp;
 
 use super::environment::Environment;
@@ -9,7 +12,7 @@ use super::error::StoreError;
 use super::key::number;
 use super::outcome::{Gone, State};
 use super::write::Writer;
-use super::{Commit, CommitReport, Removed, StoreOptions, decide, ledger, rejected};
+use super::{Commit, CommitReport, Removed, StoreOptions, decide, ledger, query, rejected};
 
 /// Applies a batch; the transaction is committed by the caller.
 pub(super) fn apply(
@@ -35,23 +38,29 @@ pub(super) fn apply(
     }
     ledger::apply(&mut writer, &batch.ledger)?;
     let dropped = rejected::cap(&mut writer, options.rejections_max)?;
+    let tombstones_dropped = rejected::cap_kept(&mut writer, options.tombstones_max)?;
     let removed = writer.removed;
-    Ok(CommitReport { outcomes, removed, rejected, wanted, dropped })
+    Ok(CommitReport { outcomes, removed, rejected, wanted, dropped, tombstones_dropped })
 }
 
-/// Takes events out without a trace; how many were stored.
-pub(super) fn forget(
+/// Takes stored events that match out without a trace; returns how many.
+pub(super) fn erase(
     environment: &Environment,
     txn: &mut RwTxn<'_>,
-    ids: &[EventId],
-) -> Result<usize, StoreError> {
+    filter: &Filter,
+) -> Result<u64, StoreError> {
+    let mut ids: Vec<EventId> = Vec::new();
+    query::query(environment, txn, filter, &mut |found| {
+        ids.push(found.id);
+        ControlFlow::Continue(())
+    })?;
     let mut writer = Writer::new(environment, txn, Timestamp::from_secs(0))?;
-    let mut forgotten = 0;
-    for id in ids {
-        forgotten += usize::from(writer.forget(id.as_bytes())?);
+    for id in &ids {
+        if let Some(entry) = writer.entry(id.as_bytes())? {
+            writer.erase(entry.seq)?;
+        }
     }
-    writer.flush()?;
-    Ok(forgotten)
+    Ok(ids.len() as u64)
 }
 
 /// Removes what expired by `now` (NIP-40).

@@ -48,6 +48,20 @@ pub(super) fn count(
     Ok(count)
 }
 
+/// Every stored event that matches, each once, in no order; the limit plays no part.
+#[cfg(feature = "nostr-database")]
+pub(super) fn live(
+    environment: &Environment,
+    txn: &Txn<'_>,
+    filter: &Filter,
+    visit: &mut dyn FnMut(Timestamp, EventId),
+) -> Result<(), StoreError> {
+    let question = Question::new(filter, environment.fixed.hasher);
+    Side::Live.each(environment, txn, &question, &mut |at, id| {
+        visit(Timestamp::from_secs(at), EventId::from_byte_array(id));
+    })
+}
+
 /// Stored events or tombstones: both are indexed in the same way.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Side {

@@ -219,6 +219,12 @@ pub(super) fn address_key(kind: u16, pubkey: &[u8; 32], identifier: &str) -> Opt
     Some(key)
 }
 
+/// The author in the text of an address.
+#[cfg(feature = "nostr-database")]
+pub(super) fn address_author(text: &str) -> Option<PublicKey> {
+    PublicKey::from_hex(text.splitn(3, ':').nth(1)?).ok()
+}
+
 /// The address that an event is a version of.
 pub(super) fn address_of(event: &Event) -> Option<Vec<u8>> {
     address_key(event.kind.as_u16(), event.pubkey.as_bytes(), identifier(event))

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use nostr::event::{Event, EventId, Kind};
-use nostr::key::PublicKey;
-use nostr::nips::nip01::Coordinate;
+use nostr::event::{Event, Kind};
 use nostr::types::Timestamp;
 use serde::{Deserialize, Serialize};
+use sync_core::admit::rejected::{Dependency, RejectReason, Rejection, RejectionState};
 use sync_core::item::Item;
 use sync_core::url::RelayUrl;
 
@@ -29,6 +28,20 @@ pub enum Gone {
     Ephemeral,
     /// Policy refused it; forgotten by [`sweep`](super::EventStore::sweep).
     Rejected,
+}
+
+impl Gone {
+    /// The same as policy's reason; `None` where the row of the rejection has it.
+    pub const fn reason(self) -> Option<RejectReason> {
+        match self {
+            Self::Superseded => Some(RejectReason::Superseded),
+            Self::Deleted => Some(RejectReason::Deleted),
+            Self::Vanished => Some(RejectReason::Vanished),
+            Self::Expired => Some(RejectReason::Expired),
+            Self::Ephemeral => Some(RejectReason::Ephemeral),
+            Self::Rejected => None,
+        }
+    }
 }
 
 /// What the id table says of an id.
@@ -69,43 +82,27 @@ impl State {
     }
 }
 
-/// What may make policy take a rejected event after all; any one of them suffices (REJ-1).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Dependency {
-    /// The announcement of this repository is accepted.
-    Announcement(Coordinate),
-    /// The maintainers of this repository change (ACPT-3).
-    MaintainerEdge(Coordinate),
-    /// This event is accepted.
-    Parent(EventId),
-    /// An event of this author is stored.
-    Author(PublicKey),
-    /// This second is reached (ACPT-8).
-    Time(Timestamp),
-}
-
 const TIME: u8 = b'T';
 
-impl Dependency {
-    /// Fixed length, so that no key is the beginning of another: sort, then 32 bytes.
-    pub(super) fn key(&self) -> [u8; 33] {
-        let (sort, bytes) = match self {
-            Self::Announcement(address) => (b'A', digest(&address.to_string())),
-            Self::MaintainerEdge(address) => (b'M', digest(&address.to_string())),
-            Self::Parent(id) => (b'P', id.to_bytes()),
-            Self::Author(key) => (b'U', key.to_bytes()),
-            Self::Time(at) => (TIME, time_bytes(*at)),
-        };
-        let mut key = [sort; 33];
-        key[1..].copy_from_slice(&bytes);
-        key
-    }
+/// The key of what a rejection waits for. Fixed length, so that no key is the beginning of
+/// another: sort, then 32 bytes.
+pub(super) fn dependency_key(on: &Dependency) -> [u8; 33] {
+    let (sort, bytes) = match on {
+        Dependency::Announcement(address) => (b'A', digest(&address.to_string())),
+        Dependency::MaintainerEdge(address) => (b'M', digest(&address.to_string())),
+        Dependency::Parent(id) => (b'P', id.to_bytes()),
+        Dependency::Author(key) => (b'U', key.to_bytes()),
+        Dependency::Time(at) => (TIME, time_bytes(*at)),
+    };
+    let mut key = [sort; 33];
+    key[1..].copy_from_slice(&bytes);
+    key
+}
 
-    /// The keys of all times up to `now`, both ends included.
-    pub(super) fn times_up_to(now: Timestamp) -> ([u8; 33], [u8; 33]) {
-        (Self::Time(Timestamp::from_secs(0)).key(), Self::Time(now).key())
-    }
+/// The keys of all times up to `now`, both ends included.
+pub(super) fn times_up_to(now: Timestamp) -> ([u8; 33], [u8; 33]) {
+    let key = |at| dependency_key(&Dependency::Time(at));
+    (key(Timestamp::from_secs(0)), key(now))
 }
 
 fn time_bytes(at: Timestamp) -> [u8; 32] {
@@ -119,8 +116,8 @@ fn time_bytes(at: Timestamp) -> [u8; 32] {
 pub struct NewRejection {
     /// The event.
     pub event: Arc<Event>,
-    /// Short code of the reason, a label.
-    pub reason: String,
+    /// Why.
+    pub reason: RejectReason,
     /// Any of these suffices for another look; at most [`Rejection::MAX_DEPENDENCIES`] are kept.
     pub depends_on: Vec<Dependency>,
     /// The items it came for; at most [`Rejection::MAX_ITEMS`] are kept.
@@ -131,57 +128,11 @@ pub struct NewRejection {
     pub revision: u64,
 }
 
-/// A remembered rejection (REJ-1).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rejection {
-    /// The event.
-    pub id: EventId,
-    /// Its time.
-    pub created_at: Timestamp,
-    /// Its kind.
-    pub kind: Kind,
-    /// Its author.
-    pub pubkey: PublicKey,
-    /// Short code of the reason.
-    pub reason: String,
-    /// What it waits for.
-    pub depends_on: Vec<Dependency>,
-    /// The items it came for.
-    pub items: Vec<Item>,
-    /// Who served it first.
-    pub relays: Vec<RelayUrl>,
-    /// Hash of the policy that refused it.
-    pub revision: u64,
-    /// Where it stands.
-    pub state: RejectionState,
-    /// When it was rejected.
-    pub rejected_at: Timestamp,
-}
-
-impl Rejection {
-    /// Dependencies of a row.
-    pub const MAX_DEPENDENCIES: usize = 32;
-    /// Items of a row.
-    pub const MAX_ITEMS: usize = 64;
-    /// Relays of a row.
-    pub const MAX_RELAYS: usize = 4;
-}
-
-/// Where a rejection stands (REJ-3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RejectionState {
-    /// A tombstone.
-    Cold,
-    /// What it waited for came: no tombstone, to be asked for by id.
-    Wanted,
-}
-
 /// The part of a rejection that only rejections have, as it is written.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Detail {
     #[serde(rename = "r")]
-    pub(super) reason: String,
+    pub(super) reason: RejectReason,
     #[serde(rename = "d")]
     pub(super) depends_on: Vec<Dependency>,
     #[serde(rename = "i")]
@@ -200,7 +151,7 @@ impl Detail {
             list.iter().take(most).cloned().collect()
         }
         Self {
-            reason: new.reason.clone(),
+            reason: new.reason,
             depends_on: first(&new.depends_on, Rejection::MAX_DEPENDENCIES),
             items: first(&new.items, Rejection::MAX_ITEMS),
             relays: first(&new.relays, Rejection::MAX_RELAYS),

@@ -255,6 +255,7 @@ pub(super) fn stats(environment: &Environment, txn: &Txn<'_>) -> Result<StoreSta
         kinds,
         tombstones: tables.gone.kinds.len(txn)?,
         aging: tables.aged.len(txn)?,
+        tombstones_dropped: 0,
         wanted: tables.wanted.len(txn)?,
         outbox: tables.outbox.len(txn)?,
         ledger: tables.ledger.len(txn)?,

@@ -3,12 +3,12 @@
 use heed::{RoTxn, RwTxn, WithoutTls};
 use nostr::event::EventId;
 use nostr::types::Timestamp;
-use sync_core::admit::rejected::EventType;
+use sync_core::admit::rejected::{Dependency, EventType, Rejection};
 
 use super::environment::Environment;
 use super::error::StoreError;
 use super::key::{Seq, closed, number, queue_key};
-use super::outcome::{Dependency, Detail, Entry, Gone, NewRejection, Rejection, Row, State};
+use super::outcome::{Detail, Entry, Gone, NewRejection, Row, State, dependency_key, times_up_to};
 use super::tables::Tables;
 use super::write::{Writer, waiting_key};
 use super::{Dropped, Swept};
@@ -122,6 +122,18 @@ pub(super) fn cap(writer: &mut Writer<'_, '_>, most: u64) -> Result<Dropped, Sto
     Ok(dropped)
 }
 
+/// Drops the oldest tombstones that no sweep removes, above the limit; returns how many. Their
+/// events are refused again, by the same rules, when they come again.
+pub(super) fn cap_kept(writer: &mut Writer<'_, '_>, most: u64) -> Result<u64, StoreError> {
+    let excess = writer.tables.kept.len(writer.txn)?.saturating_sub(most);
+    let oldest = writer.tables.kept.iter(writer.txn)?.take(excess as usize);
+    let oldest: Vec<Seq> = oldest.map(|item| number(item?.0)).collect::<Result<_, _>>()?;
+    for seq in oldest {
+        forget_row(writer, seq)?;
+    }
+    Ok(excess)
+}
+
 /// Forgets what was recorded before a second.
 pub(super) fn sweep(
     environment: &Environment,
@@ -218,8 +230,8 @@ fn waiting(
     most: usize,
 ) -> Result<Vec<Seq>, StoreError> {
     let (from, to) = match on {
-        Dependency::Time(at) => Dependency::times_up_to(*at),
-        on => (on.key(), on.key()),
+        Dependency::Time(at) => times_up_to(*at),
+        on => (dependency_key(on), dependency_key(on)),
     };
     let (from, to) = (waiting_key(&from, 0), waiting_key(&to, Seq::MAX));
     let rows = tables.waiting.range(txn, &closed(&from, &to))?.take(most);

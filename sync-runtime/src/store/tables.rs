@@ -60,6 +60,8 @@ pub(super) struct Tables {
     pub(super) wanted: Table,
     /// Time of the outcome, row: what a sweep removes.
     pub(super) aged: Table,
+    /// Rows that no sweep removes: what a limit drops first.
+    pub(super) kept: Table,
     /// Rows of the ledger as JSON.
     pub(super) ledger: Table,
     /// Sequences of stored events that the own relay has not got.
@@ -75,6 +77,20 @@ impl Tables {
         txn: &RoTxn<'_, WithoutTls>,
     ) -> Result<Option<Self>, StoreError> {
         Self::build(|name| Ok(env.open_database(txn, Some(name))?))
+    }
+
+    /// Empties every table; what the environment was created with stays.
+    pub(super) fn clear(&self, txn: &mut RwTxn<'_>) -> Result<(), StoreError> {
+        let Self { meta: _, bodies, rows, ids, live, gone, addresses, targets, vanished, .. } =
+            self;
+        let Self { expiry, waiting, wanted, aged, kept, ledger, outbox, .. } = self;
+        let events = [bodies, rows, ids, addresses, targets, vanished, expiry];
+        let queues = [waiting, wanted, aged, kept, ledger, outbox];
+        let postings = [live, gone].map(|p| [&p.kinds, &p.authors, &p.tags]);
+        for table in events.iter().chain(&queues).chain(postings.as_flattened()) {
+            table.clear(txn)?;
+        }
+        Ok(())
     }
 
     pub(super) fn create(env: &Env<WithoutTls>, txn: &mut RwTxn<'_>) -> Result<Self, StoreError> {
@@ -115,6 +131,7 @@ impl Tables {
             waiting: table!("waiting"),
             wanted: table!("wanted"),
             aged: table!("aged"),
+            kept: table!("kept"),
             ledger: table!("ledger"),
             outbox: table!("outbox"),
         }))

@@ -14,7 +14,7 @@ use super::key::{
     AuthorKey, Envelope, KindKey, Seq, TagHash, TagKey, address_of, closed, expiration, identifier,
     letter, number, queue_key,
 };
-use super::outcome::{Detail, Entry, Gone, Row, State};
+use super::outcome::{Detail, Entry, Gone, Row, State, dependency_key};
 use super::record::Body;
 use super::tables::{Fixed, Postings, Table, Tables};
 use super::{NewEvent, Removed};
@@ -137,7 +137,7 @@ impl<'a, 'e> Writer<'a, 'e> {
         let entry = self.bury(event, Gone::Rejected, Some(detail))?;
         self.ids.push((event.id.to_bytes(), entry.bytes()));
         for on in &detail.depends_on {
-            self.tables.waiting.put(self.txn, &waiting_key(&on.key(), entry.seq), &[])?;
+            self.tables.waiting.put(self.txn, &waiting_key(&dependency_key(on), entry.seq), &[])?;
         }
         Ok(())
     }
@@ -161,6 +161,8 @@ impl<'a, 'e> Writer<'a, 'e> {
         self.gone.push(&envelope, indexed, seq);
         if matches!(why, Gone::Rejected | Gone::Ephemeral) {
             self.tables.aged.put(self.txn, &queue_key(self.now.as_secs(), seq), &[])?;
+        } else {
+            self.tables.kept.put_with_flags(self.txn, PutFlags::APPEND, &key, &[])?;
         }
         Ok(Entry { state, seq })
     }
@@ -175,7 +177,7 @@ impl<'a, 'e> Writer<'a, 'e> {
         let event = self.take_out(seq)?;
         let entry = self.bury(&event, why, None)?;
         // Not with those that wait: a second deletion of this transaction must see it.
-        self.tables.ids.put(self.txn, &event.id.to_bytes(), &entry.bytes())?;
+        self.tables.ids.put(self.txn, event.id.as_bytes(), &entry.bytes())?;
         let address = self.vacate(&event)?;
         self.removed.push(Removed {
             id: event.id,
@@ -189,21 +191,17 @@ impl<'a, 'e> Writer<'a, 'e> {
         Ok(())
     }
 
-    /// Takes a stored event out as if it had never come: no tombstone, no version of its address.
-    pub(super) fn forget(&mut self, id: &[u8; 32]) -> Result<bool, StoreError> {
-        let Some(Entry { state: State::Stored, seq }) = self.entry(id)? else { return Ok(false) };
+    /// Takes a stored event out as if it had never come. What it removed stays away.
+    pub(super) fn erase(&mut self, seq: Seq) -> Result<(), StoreError> {
         let event = self.take_out(seq)?;
-        self.tables.ids.delete(self.txn, id)?;
-        if let Some(key) = address_of(&event)
-            && let Some(newest) = self.tables.addresses.get(self.txn, &key)?
-            && Newest::read(newest)?.id == *id
-        {
+        self.tables.ids.delete(self.txn, event.id.as_bytes())?;
+        if let Some(key) = address_of(&event) {
             self.tables.addresses.delete(self.txn, &key)?;
         }
-        Ok(true)
+        Ok(())
     }
 
-    /// Takes the body and its index entries out, but not the entry of the id table.
+    /// Removes a body and its index entries; the entry of the id table stays.
     fn take_out(&mut self, seq: Seq) -> Result<Event, StoreError> {
         let key = seq.to_be_bytes();
         let event = match self.tables.bodies.get(self.txn, &key)? {
@@ -262,7 +260,8 @@ impl<'a, 'e> Writer<'a, 'e> {
 
     /// Takes a row out of the tombstones' indexes and out of the queues of what it waits for.
     pub(super) fn unlist(&mut self, row: &Row<'_>, seq: Seq) -> Result<(), StoreError> {
-        let Tables { gone, waiting, aged, .. } = self.tables;
+        let Tables { gone, waiting, aged, kept, .. } = self.tables;
+        kept.delete(self.txn, &seq.to_be_bytes())?;
         gone.kinds.delete(self.txn, &row.envelope.kind_key())?;
         gone.authors.delete(self.txn, &row.envelope.author_key(seq))?;
         for tag in row.tags() {
@@ -270,7 +269,7 @@ impl<'a, 'e> Writer<'a, 'e> {
         }
         if let Some(detail) = row.detail()? {
             for on in &detail.depends_on {
-                waiting.delete(self.txn, &waiting_key(&on.key(), seq))?;
+                waiting.delete(self.txn, &waiting_key(&dependency_key(on), seq))?;
             }
             aged.delete(self.txn, &queue_key(detail.rejected_at.as_secs(), seq))?;
         }

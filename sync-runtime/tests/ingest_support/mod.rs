@@ -81,6 +81,9 @@ pub fn arrival(conn: ConnId, sub: u32, event: &Event) -> Arrival {
         json: event.as_json().into(),
         at: tokio::time::Instant::now(),
         wall: Timestamp::from_secs(NOW),
+        standing: None,
+        place: None,
+        feedback: None,
     }
 }
 
@@ -171,6 +174,7 @@ impl Bench {
                 sum.invalid += tally.invalid;
                 sum.off_filter += tally.off_filter;
                 sum.failed += tally.failed;
+                sum.gap_events += tally.gap_events;
                 sum.ids.extend(tally.ids);
                 sum.failed_ids.extend(tally.failed_ids);
             }

@@ -225,14 +225,18 @@ async fn events_found_off_filter_behind_the_intake_count_towards_a_flood() {
     let url = server(async move |mut peer| {
         text(&mut peer).await;
         say(&mut peer, frame_of(1, &events[0])).await;
+        text(&mut peer).await;
+        say(&mut peer, frame_of(1, &events[1])).await;
         listen(peer).await;
     })
     .await;
     let mut wish = Wish::default();
     wish.config.limits.off_filter_minute = 10;
     let mut rig = wish.dialed(&url).await;
-    rig.handle.as_ref().unwrap().count_off_filter(11);
     rig.page(1);
+    let feedback = rig.intake.recv().await.unwrap().feedback.unwrap();
+    (0..11).for_each(|_| feedback.off_filter());
+    rig.page(2);
     assert_eq!(rig.rest().await.1, CloseReason::Flood);
 }
 

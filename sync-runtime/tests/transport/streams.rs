@@ -143,6 +143,7 @@ async fn a_full_intake_stops_the_reading_and_nothing_is_lost() {
     })
     .await;
     let mut wish = Wish { intake: 8, ..Wish::default() };
+    wish.config.limits.verify_share_percent = 100;
     // While we do not read, silence is ours and no reason to end (CONN-7).
     wish.config.dial.dead_after_silence = crate::support::millis(200);
     wish.config.dial.ping_interval = crate::support::millis(50);
@@ -185,6 +186,60 @@ async fn a_full_intake_stops_the_reading_and_nothing_is_lost() {
     assert_eq!((received, flows), (500, stalls));
     let ids: Vec<_> = events.iter().map(|event| event.id).collect();
     assert_eq!(arrived, ids);
+}
+
+#[tokio::test]
+async fn a_connection_holds_its_share_of_the_intake_and_no_more() {
+    let events = notes(10);
+    let url = server(async move |mut peer| {
+        text(&mut peer).await;
+        for event in &events {
+            say(&mut peer, frame_of(1, event)).await;
+        }
+        say(&mut peer, r#"["EOSE","1"]"#).await;
+        listen(peer).await;
+    })
+    .await;
+    let mut rig = Wish { intake: 8, ..Wish::default() }.dialed(&url).await;
+    rig.page(1);
+    while !matches!(rig.input().await, Input::Stalled { .. }) {}
+    assert_eq!(rig.intake.len(), 4, "half of the places are for others");
+    let mut arrived = Vec::new();
+    while arrived.len() < 9 {
+        // An arrival that the intake keeps has its place until it is let go.
+        arrived.push(rig.intake.recv().await.unwrap());
+        arrived.iter_mut().for_each(|arrival| arrival.place = None);
+    }
+    let last = rig.intake.recv().await.unwrap();
+    assert!(last.place.is_some() && rig.intake.is_empty());
+    while !matches!(rig.input().await, Input::Frame { frame: Frame::Eose { .. }, .. }) {}
+}
+
+#[tokio::test]
+async fn a_page_comes_with_the_live_requests_that_stand() {
+    let events = notes(3);
+    let url = server(async move |mut peer| {
+        text(&mut peer).await;
+        text(&mut peer).await;
+        say(&mut peer, frame_of(2, &events[0])).await;
+        say(&mut peer, r#"["EOSE","1"]"#).await;
+        say(&mut peer, frame_of(2, &events[1])).await;
+        assert_eq!(text(&mut peer).await, r#"["CLOSE","1"]"#);
+        say(&mut peer, frame_of(2, &events[2])).await;
+        listen(peer).await;
+    })
+    .await;
+    let mut rig = Wish::default().dialed(&url).await;
+    rig.subscribe(1, Filter::new().kind(Kind::from_u16(1)).limit(0), Purpose::Live);
+    rig.page(2);
+    let before = Timestamp::now();
+    assert!(rig.intake.recv().await.unwrap().standing.is_none());
+    let standing = rig.intake.recv().await.unwrap().standing.unwrap();
+    assert_eq!(standing.len(), 1);
+    assert_eq!(*standing[0].filters, [Filter::new().kind(Kind::from_u16(1)).limit(0)]);
+    assert!((before..=Timestamp::now()).contains(&standing[0].since));
+    rig.send(ConnCommand::Unsubscribe { sub: SubId(1) });
+    assert!(rig.intake.recv().await.unwrap().standing.is_none());
 }
 
 #[tokio::test]

@@ -64,7 +64,7 @@ fn run(seed: u64, arguments: &Arguments) -> u8 {
     };
     match &first {
         Outcome::Sound { commands, took, .. } => {
-            if seed % 8 == 0 || arguments.minutes == 0 {
+            if seed.is_multiple_of(8) || arguments.minutes == 0 {
                 let second = play().ok();
                 if second.as_ref() != Some(&first) {
                     println!("seed {seed}: D1, two runs differ: {first:?} and {second:?}");

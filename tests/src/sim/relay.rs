@@ -99,15 +99,10 @@ impl SimRelay {
         !self.lied
     }
 
-    /// Does these things wrong from now on.
+    /// Does these things wrong from now on, and nothing else. What it is like stays.
     pub fn misbehave(&mut self, faults: Faults) {
         self.lied |= faults.bad_signatures > 0 || !faults.withheld.is_empty();
         self.faults = faults;
-    }
-
-    /// Does nothing wrong from now on. What it is like stays.
-    pub fn heal(&mut self) {
-        self.faults = Faults::default();
     }
 
     /// What it had before this second and still has.

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part of the fixtures")]
 
 pub(crate) mod client;
+pub(crate) mod input;
 pub(crate) mod local_relay;
 pub(crate) mod program;
 pub(crate) mod proxy;

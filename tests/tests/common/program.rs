@@ -89,6 +89,8 @@ impl Program {
             .env("HOME", self.home.path())
             .env("XDG_RUNTIME_DIR", self.path("run"))
             .env("NGIT_SYNC_DATA_DIR", self.path("data"))
+            // No name is asked for on the network: all of them are the loopback.
+            .env("NGIT_SYNC_DIAL_HOSTS", "*=127.0.0.1")
             .env("NO_COLOR", "1")
             .current_dir(self.home.path())
             .stdin(Stdio::null())

@@ -364,3 +364,26 @@ proptest! {
         assert_eq!(tallied, sent);
     }
 }
+
+#[test]
+fn a_page_that_is_on_its_way_is_not_forgotten_for_any_number_of_quick_ones() {
+    let mut meter = meter();
+    let slow = SubId(1);
+    meter.on_subscribe(slow, &[kind_1()], page_of(0, None));
+    for n in 2..3 * Meter::MAX_WALKS as u32 {
+        meter.on_subscribe(SubId(n), &[kind_1()], page_of(n, None));
+        eose(&mut meter, SubId(n));
+        meter.on_unsubscribe(SubId(n), &mut Vec::new());
+    }
+    receive(&mut meter, slow, &head(1, 50, 1));
+    let page = eose(&mut meter, slow).into_iter().find_map(|tally| tally.page);
+    let page = page.expect("the page is whole");
+    assert_eq!((page.forgotten, page.distinct), (false, 1));
+    // Its answer counts as use: the next ask of the walk still knows it.
+    meter.on_unsubscribe(slow, &mut Vec::new());
+    let next = SubId(999);
+    meter.on_subscribe(next, &[kind_1()], page_of(0, Some(50)));
+    receive(&mut meter, next, &head(1, 50, 1));
+    let page = eose(&mut meter, next).into_iter().find_map(|tally| tally.page);
+    assert_eq!(page.map(|page| (page.forgotten, page.new)), Some((false, 0)));
+}

@@ -1,3 +1,5 @@
+//! The simulated relay by itself: what it serves, and what its faults do to it.
+
 use negentropy::{Id, Negentropy as Side, NegentropyStorageVector};
 use sync_core::id::RelayId;
 
