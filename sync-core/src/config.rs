@@ -467,7 +467,8 @@ pub struct Config {
     pub accept: AcceptConfig,
     /// Who we are.
     pub identity: IdentityConfig,
-    /// Whether this core works once and ends (`sync`): no jitter, and progress is judged (DISC-10).
+    /// Whether this core works once and ends (`sync`): no jitter, no live requests, and progress
+    /// is judged (DISC-10).
     pub once: bool,
     /// Whether it only looks (`verify`): wanted items are reconciled, nothing is fetched, claimed
     /// or written.

@@ -3,6 +3,7 @@
 
 mod support;
 
+use nostr::types::Timestamp;
 use support::*;
 use sync_core::command::Command;
 use sync_core::event::Event;
@@ -163,6 +164,28 @@ fn a_request_with_limit_0_that_is_never_answered_is_asked_for_by_time() {
     assert_eq!(again.len(), 1);
     let filter = &filters(&late, again[0])[0];
     assert!(filter.contains("since") && !filter.contains("limit"), "{filter}");
+}
+
+#[test]
+fn a_request_with_limit_0_that_brings_old_events_is_not_sent_again() {
+    // FILT-3: a relay that takes `limit: 0` for none; PyPI's nostr-relay sends 6,000 events.
+    let (mut script, begun) = Script::online(|_| {}, Vec::new());
+    let first = live(&begun)[0];
+    let old = EventTally { oldest: Some(Timestamp::from_secs(1)), ..script.tally(first, 3) };
+    script.step(Input::Events(old));
+    let settled = SettleTally { duplicate: 3, ..script.settle(first) };
+    script.step(Input::Settled(settled));
+    script.answer_all(begun);
+    let wanted = script.want(vec![repo_fact("r", SyncLevel::Full)]);
+    let filter = &filters(&wanted, live(&wanted)[0])[0];
+    assert!(filter.contains("since") && !filter.contains("limit"), "{filter}");
+}
+
+#[test]
+fn what_works_once_and_ends_opens_no_live_request() {
+    let (script, begun) = Script::online(|config| config.once = true, Vec::new());
+    assert_eq!(live(&begun), []);
+    assert!(script.log.iter().any(|c| matches!(c, Command::Subscribe { .. })), "history begins");
 }
 
 #[test]

@@ -340,14 +340,6 @@ impl Store {
         let environment = &self.shared.environment;
         environment.write(|txn| environment.tables.clear(txn))
     }
-
-    /// Takes stored events out as if they had never come: no tombstone is left, and coverage still
-    /// claims them. For tests and repair: a daemon that has its facts in memory must not run, and
-    /// the next reconciliation brings them again. Returns how many were stored.
-    pub fn forget(&self, ids: &[EventId]) -> Result<usize, StoreError> {
-        let environment = &self.shared.environment;
-        environment.write(|txn| commit::forget(environment, txn, ids))
-    }
 }
 
 impl std::fmt::Debug for Store {

@@ -45,7 +45,8 @@ impl Session {
         for _ in 0..self.waiting.len() {
             let Some(work) = self.waiting.pop_front() else { return };
             let lives = |item: &Item| self.live_of.contains_key(item) || is_single(item);
-            if ctx.is_probe() || work.items.iter().all(lives) {
+            // What works once and ends does not stay for what comes: history is all of it.
+            if ctx.config.once || work.items.iter().all(lives) {
                 self.join_or_begin(work, relay, ctx);
             } else if self.live_count() < relay.limits.live() && self.has_slot(relay) {
                 self.subscribe_live(Vec::from([work]), Vec::new(), relay, ctx);

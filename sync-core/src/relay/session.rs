@@ -313,6 +313,15 @@ impl Session {
             Role::Live if tally.oversize > 0 => {
                 self.miss_live(id, GapReason::Oversize, relay, ctx);
             }
+            Role::Live if !eose => {
+                // FILT-3: `limit: 0` is answered with what was stored long ago.
+                let overlap = ctx.config.sync.live_overlap.as_secs();
+                let opened = self.live.get(&id).map(|live| live.opened.as_secs());
+                let since = opened.unwrap_or_default().saturating_sub(overlap);
+                if tally.oldest.is_some_and(|oldest| oldest.as_secs() < since) {
+                    let _ = relay.limits.refuse_limit_0(ctx.wall);
+                }
+            }
             Role::Live => {}
             Role::Page { batch, job, number } => {
                 self.on_page_events(id, batch, job, number, tally);

@@ -9,6 +9,7 @@ use nostr::key::PublicKey;
 use nostr::nips::nip01::Coordinate;
 use nostr::types::Timestamp;
 use sync_core::command::{Command, Purpose};
+use sync_core::config::Span;
 use sync_core::event::Event;
 use sync_core::id::{ConnId, NegId, RelayId, SubId};
 use sync_core::input::{
@@ -76,7 +77,9 @@ impl Script {
         let mut config = Config::default();
         config.sync.relays.push(A.into());
         config.sync.negentropy = false;
-        config.once = true;
+        // No jitter before the first dial.
+        config.sync.bootstrap_jitter = Span(Duration::ZERO);
+        config.sync.startup_jitter = Span(Duration::ZERO);
         configure(&mut config);
         let core = SyncCore::new(config, 1, at(WALL));
         let conn = ConnId { relay: RelayId(0), epoch: 0 };

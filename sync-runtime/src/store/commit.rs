@@ -58,7 +58,7 @@ pub(super) fn erase(
 }
 
 /// Takes events out without a trace; how many were stored.
-pub(super) fn forget(
+fn forget(
     environment: &Environment,
     txn: &mut RwTxn<'_>,
     ids: &[EventId],

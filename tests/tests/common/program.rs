@@ -16,7 +16,7 @@ use tokio::process::{Child, Command};
 use super::free_port;
 
 /// A run that takes longer hangs.
-const RUN: Duration = Duration::from_secs(120);
+const RUN: Duration = Duration::from_secs(600);
 /// A daemon that takes longer until it answers, or until it ends, hangs.
 const DAEMON: Duration = Duration::from_secs(30);
 /// How often a condition is looked at.
