@@ -151,7 +151,7 @@ fn h_34_a_comment_from_before_its_roots_filter_is_fetched() {
             for event in [&root, &reply, &answer] {
                 assert!(has(&world, event), "{negentropy:?}, {delay} ms: {}", event.content);
             }
-            assert!(is_connected(&world, 0));
+            assert!(is_connected(&world, 0), "{:?}", (negentropy, delay, world.status(0), world.ledger().gaps(&world.relays[0].url).collect::<Vec<_>>()));
         }
     }
 }
@@ -178,7 +178,8 @@ fn h_35_a_rate_limit_is_followed_by_a_minute_of_silence_and_then_all_goes_on() {
         });
         // What is said in the moment of the limit was on its way before it.
         assert_eq!(quiet.filter(|(at, _)| *at > first).count(), 0);
-        assert_eq!(limits(&world).len(), 1, "{by:?}");
+        // Requests that were on their way may meet it as well.
+        assert!(limits(&world).into_iter().all(|at| at < first + secs(1)), "{by:?}");
         world.after(secs(0), Action::Heal(0));
         converge(&mut world, 600);
         assert_eq!(missing(&world, &corpus), 0);
