@@ -14,7 +14,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 
 /// Bytes of a relay's answers after which its connection is cut.
-const CUT_AFTER: u64 = 48 * 1024;
+const CUT_AFTER: u64 = 4 * 1024;
 /// Requests that the third relay takes at a time.
 const FEW_REQUESTS: usize = 6;
 

@@ -26,7 +26,7 @@ impl RelayMachine {
             Input::Frame { frame, .. } => return self.on_frame(frame, ctx),
             Input::RelayInfo { limits, self_key, .. } => {
                 self.relay.limits.on_info(&limits);
-                self.relay.announces_negentropy = limits.negentropy;
+                self.relay.learn_announced(limits.negentropy, ctx);
                 let own = ctx.config.identity.key.as_deref();
                 if self_key.is_some_and(|key| own == Some(key.to_hex().as_str())) {
                     self.relay.is_self = true; // DISC-5

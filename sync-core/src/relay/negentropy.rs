@@ -16,7 +16,7 @@ use crate::input::NegOutcome;
 use crate::item::{GapReason, Range, RelayText};
 use crate::ledger::Method;
 use crate::relay::Relay;
-use crate::relay::batch::{Job, Missing, Need, Stage};
+use crate::relay::batch::{Job, Missing, Need, Scope, Stage};
 use crate::relay::closed;
 use crate::relay::session::{Neg, Role, Session};
 
@@ -62,6 +62,16 @@ impl Job {
 }
 
 impl Relay {
+    /// NIP-11 says whether the relay speaks it: a hint, which ages like what is learned, so that
+    /// the next connection need not wait for the document.
+    pub(crate) fn learn_announced(&mut self, announced: Option<bool>, ctx: &mut Context<'_>) {
+        self.announces_negentropy = announced;
+        if announced == Some(false) && self.negentropy == Negentropy::Unknown {
+            self.negentropy = Negentropy::Refused(ctx.wall);
+            self.persist(ctx);
+        }
+    }
+
     /// Whether history is reconciled with this relay (HIST-1).
     pub(crate) fn negotiates(&self, ctx: &Context<'_>) -> bool {
         self.reconciles(ctx.config, ctx.wall)
@@ -324,8 +334,15 @@ impl Session {
     /// Pages prove what negentropy did not. A walk that is over already is the proof (HIST-1).
     fn fall_back(&mut self, batch: BatchId, job: usize, relay: &mut Relay, ctx: &mut Context<'_>) {
         let probe = ctx.is_probe();
-        let Some(state) = self.job(batch, job) else { return };
+        let Some(parent) = self.batches.get_mut(&batch) else { return };
+        let Some(state) = parent.jobs.get_mut(job) else { return };
         let walked = state.walk.is_some() && state.method == Method::Pages;
+        if !walked && parent.work.scope == Scope::Auto {
+            // Pages go on from what is proven; the full walk follows as maintenance (HIST-1).
+            let since = relay.resume_since(&parent.work.items, ctx);
+            state.range.since = state.range.since.max(since);
+            parent.range.since = parent.range.since.max(since);
+        }
         state.stage = if walked || probe { Stage::Done } else { Stage::ToWalk };
         state.method = Method::Pages;
         self.after_job(batch, job, relay, ctx);

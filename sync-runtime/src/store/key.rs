@@ -222,7 +222,7 @@ pub(super) fn address_key(kind: u16, pubkey: &[u8; 32], identifier: &str) -> Opt
 /// The author in the text of an address.
 #[cfg(feature = "nostr-database")]
 pub(super) fn address_author(text: &str) -> Option<PublicKey> {
-    PublicKey::from_hex(text.splitn(3, ':').nth(1)?).ok()
+    PublicKey::from_hex(text.split(':').nth(1)?).ok()
 }
 
 /// The address that an event is a version of.
