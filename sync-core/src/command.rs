@@ -97,7 +97,7 @@ pub enum Command {
 pub enum Purpose {
     /// Stands for what comes now.
     Live,
-    /// A page of a walk (HIST-5): its tally carries a [`crate::input::PageTally`].
+    /// A page of a walk (HIST-5): its tally carries a [`crate::tally::PageTally`].
     Page {
         /// The walk; its pages share what was seen.
         walk: WalkId,

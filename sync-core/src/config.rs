@@ -1,5 +1,5 @@
 //! Every number of the machine: one struct a section, one key a field, with its default. The
-//! table [`KEYS`] is generated from the same lines; the shell adds its own sections beside it.
+//! table [`core_keys`] is generated from the same lines; the shell adds its own sections beside it.
 
 use alloc::string::String;
 use alloc::vec::Vec;

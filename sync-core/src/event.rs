@@ -71,6 +71,8 @@ pub enum Event {
         relay: RelayId,
         /// Why.
         reason: CloseReason,
+        /// Consecutive failures now; a connection that ended early is one.
+        failures: u32,
         /// Backoff until the next dial, in milliseconds, when one is due.
         retry_in_ms: Option<u64>,
     },

@@ -1,5 +1,5 @@
 //! One relay: its phases, what is known of it over connections, and its derived status. What
-//! belongs to a connection lives in [`session`] and dies with it.
+//! belongs to a connection lives in `session` and dies with it.
 
 use alloc::boxed::Box;
 
@@ -324,7 +324,10 @@ impl RelayMachine {
             }
             Phase::Draining { .. } => {
                 ctx.shared.agenda.cancel_where(id, ends_with_connection);
-                ctx.emit(Event::ConnectionEnded { relay: id, reason, retry_in_ms: None });
+                let failures = self.relay.health.failures;
+                let ended =
+                    Event::ConnectionEnded { relay: id, reason, failures, retry_in_ms: None };
+                ctx.emit(ended);
                 self.follow_want(Reason::Discovered, ctx);
             }
             Phase::Online(session) => self.lose(&session, reason, ctx),
@@ -357,7 +360,8 @@ impl RelayMachine {
             self.wait(delay, ctx);
             delay.as_millis() as u64
         });
-        ctx.emit(Event::ConnectionEnded { relay: self.relay.id, reason, retry_in_ms });
+        let (relay, failures) = (self.relay.id, self.relay.health.failures);
+        ctx.emit(Event::ConnectionEnded { relay, reason, failures, retry_in_ms });
     }
 
     /// What of a connection outlives it: the history that its walks finished (HIST-6).

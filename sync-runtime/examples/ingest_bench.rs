@@ -102,7 +102,7 @@ fn push(ingest: &Ingest, inputs: &mut mpsc::Receiver<Input>, all: Vec<Arrival>) 
     let sender = ingest.arrivals();
     let began = Instant::now();
     let feeder = std::thread::spawn(move || {
-        all.into_iter().try_for_each(|arrival| sender.blocking_send(arrival)).is_ok()
+        all.into_iter().all(|arrival| sender.blocking_send(arrival).is_ok())
     });
     let mut settled = 0;
     while settled < count {

@@ -14,6 +14,7 @@ use crate::store::{EventStore, Store};
 const EVERY: Duration = Duration::from_secs(2);
 
 /// The sampling task.
+#[derive(Clone)]
 pub(crate) struct Sampler {
     pub(crate) handle: Handle,
     pub(crate) store: Store,
@@ -31,7 +32,8 @@ impl Sampler {
         }
     }
 
-    async fn sample(&self) {
+    /// Takes one sample now.
+    pub(crate) async fn sample(&self) {
         let store = self.store.clone();
         let Ok(Ok(stats)) = tokio::task::spawn_blocking(move || store.stats()).await else {
             return; // the next sample may come through; the last one stands until then

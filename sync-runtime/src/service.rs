@@ -247,8 +247,8 @@ impl Builder {
         hand_in(&store, facts, &inputs).await?;
         let sampler =
             Sampler { handle: handle.clone(), store: store.clone(), queue: ingest.arrivals() };
-        watchers.spawn(sampler.run(stop.clone()));
-        Ok(SyncService { handle, address, driver, watchers, stop, ingest, store })
+        watchers.spawn(sampler.clone().run(stop.clone()));
+        Ok(SyncService { handle, address, driver, watchers, sampler, stop, ingest, store })
     }
 }
 
@@ -260,6 +260,7 @@ pub struct SyncService {
     driver: JoinHandle<()>,
     /// Interface, sampler, history and alerts.
     watchers: JoinSet<()>,
+    sampler: Sampler,
     stop: CancellationToken,
     ingest: Ingest,
     store: Store,
@@ -303,6 +304,8 @@ impl SyncService {
     pub async fn finished(&self) -> Progress {
         let mut progress = self.handle.progress.clone();
         let over = progress.wait_for(Progress::is_over).await.map(|over| over.clone());
+        // What is told of the store at the end is what it holds at the end.
+        self.sampler.sample().await;
         over.unwrap_or_default()
     }
 
@@ -315,6 +318,8 @@ impl SyncService {
         self.stop.cancel();
         let mut watchers = self.watchers;
         while watchers.join_next().await.is_some() {}
+        // The intake ends when every sender of arrivals is gone.
+        drop(self.sampler);
         let ingest = self.ingest;
         let _ = tokio::task::spawn_blocking(move || ingest.stop()).await;
     }
@@ -477,8 +482,10 @@ fn open_history(
 async fn open_store(settings: &Settings) -> Result<Store, StartError> {
     let path = settings.data_dir.clone().ok_or(StartError::NoDataDir)?;
     let dir = path.clone();
-    let opened =
-        tokio::task::spawn_blocking(move || Store::open(&dir, StoreOptions::default())).await;
+    let ours = settings.core.identity.urls.iter();
+    let relay_urls = ours.filter_map(|url| RelayUrl::parse(url).ok()).collect();
+    let options = StoreOptions { relay_urls, ..StoreOptions::default() };
+    let opened = tokio::task::spawn_blocking(move || Store::open(&dir, options)).await;
     opened
         .expect("opening a store does not panic")
         .map_err(|source| StartError::Store { path, source })

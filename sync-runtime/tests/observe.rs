@@ -264,7 +264,8 @@ fn the_status_names_problems_until_twelve_hours_pass() {
 #[test]
 fn a_one_shot_sync_tells_how_each_relay_ended() {
     let bench = busy();
-    bench.emit(Event::ConnectionEnded { relay: A, reason: CloseReason::Local, retry_in_ms: None });
+    let (reason, failures, retry_in_ms) = (CloseReason::Local, 0, None);
+    bench.emit(Event::ConnectionEnded { relay: A, reason, failures, retry_in_ms });
     let outcome = bench.registry.outcome_of_sync(bench.registry.now());
     let status: Vec<_> = outcome.relays.iter().map(|relay| relay.status).collect();
     assert_eq!(status, [OutcomeStatus::Partial, OutcomeStatus::Unreachable]);

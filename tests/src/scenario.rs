@@ -247,7 +247,7 @@ impl Scenario {
     }
 
     /// A smaller scenario that ends the same way, by leaving out what does not matter. Plays at
-    /// most [`SHRINKS`] times.
+    /// most `SHRINKS` times.
     pub fn shrink(&self, same: impl Fn(&Outcome) -> bool) -> Self {
         let mut best = self.clone();
         let mut at = 0;

@@ -47,7 +47,8 @@ mod tests {
         ];
         for (since, arrived, filters, expected) in cases {
             let live = Standing { since: Timestamp::from_secs(since), filters: filters.into() };
-            let missed = is_missed(&event, Timestamp::from_secs(arrived), &[live.clone()]);
+            let missed =
+                is_missed(&event, Timestamp::from_secs(arrived), std::slice::from_ref(&live));
             assert_eq!(missed, expected, "{since} {arrived} {:?}", live.filters);
         }
         let late = Standing { since: Timestamp::from_secs(990), filters: Arc::from([notes]) };

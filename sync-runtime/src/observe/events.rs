@@ -184,8 +184,9 @@ fn on_connection(state: &mut State, relay: &RelayObs, event: &Event, at: WallMs)
                 own.note.clear();
             }
         }
-        Event::ConnectionEnded { reason, retry_in_ms, .. } => {
+        Event::ConnectionEnded { reason, failures, retry_in_ms, .. } => {
             let mut own = relay.state();
+            own.failures = *failures;
             own.retry_at = retry_in_ms.map(|ms| WallMs(at.0 + ms));
             own.note = close_text(reason);
             relay.open(0, 0);

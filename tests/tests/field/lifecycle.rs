@@ -278,7 +278,7 @@ fn story(url: &str, detail: &str) -> Vec<String> {
                 _ => {}
             }
         }
-        now = now + Duration::from_millis(50);
+        now += Duration::from_millis(50);
     }
     story
 }
