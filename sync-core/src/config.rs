@@ -490,4 +490,9 @@ impl Config {
     pub fn looks_at(&self, relay: &RelayUrl) -> bool {
         self.probe.as_ref().is_none_or(|probe| probe.only.is_empty() || probe.only.contains(relay))
     }
+
+    /// Whether a person named this relay for a look: it is trusted like a configured one (T1).
+    pub fn is_named(&self, relay: &RelayUrl) -> bool {
+        self.probe.as_ref().is_some_and(|probe| probe.only.contains(relay))
+    }
 }

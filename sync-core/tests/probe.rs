@@ -6,7 +6,7 @@ use support::*;
 use sync_core::command::Command;
 use sync_core::config::Probe;
 use sync_core::event::{Event, NegFallback};
-use sync_core::input::NegOutcome;
+use sync_core::input::{Fact, FactSource, Input, NegOutcome};
 use sync_core::item::SyncLevel;
 use sync_core::url::RelayUrl;
 use sync_core::{Config, SyncCore};
@@ -82,6 +82,25 @@ fn only_the_relays_that_were_named_are_dialed_and_unknown_ones_count_as_configur
         SyncCore::explain(&script.core, script.core.relay_id(&url(A)).expect("known"))
             .is_some_and(|known| !known.wanted)
     );
+}
+
+#[test]
+fn a_relay_that_was_named_is_trusted_though_an_announcement_named_it_first() {
+    // T1: the dial guard is for what strangers name.
+    let other = url("wss://b.example");
+    let named = other.clone();
+    let mut script = Script::new(|config| {
+        looks(config);
+        config.probe = Some(Probe { only: vec![named] });
+    });
+    let fact = Fact::Repo { repo: repo("r"), relays: vec![other.clone()], level: SyncLevel::Full };
+    script.step(Input::Facts { from: FactSource::Boot, facts: vec![fact] });
+    let begun = script.step(Input::Booted);
+    let dials = begun.iter().filter_map(|command| match command {
+        Command::Dial { url, trusted, .. } => Some((url.clone(), *trusted)),
+        _ => None,
+    });
+    assert_eq!(dials.collect::<Vec<_>>(), [(other, true)]);
 }
 
 #[test]

@@ -88,7 +88,7 @@ impl RelayMachine {
         relay.dialed = true;
         relay.epoch += 1;
         let conn = ConnId { relay: relay.id, epoch: relay.epoch };
-        let trusted = ctx.shared.want.is_bootstrap(relay.id);
+        let trusted = ctx.shared.want.is_bootstrap(relay.id) || ctx.config.is_named(&relay.url);
         ctx.command(Command::Dial { conn, url: relay.url.clone(), trusted });
         let dial = &ctx.config.dial;
         let stages =
