@@ -54,7 +54,7 @@ fn large() -> Corpus {
 #[tokio::test(flavor = "multi_thread")]
 async fn twenty_kills_at_random_moments_lose_nothing_that_was_reported() {
     let corpus = large();
-    let all: Vec<&str> = lines(&corpus).into_iter().collect();
+    let all: Vec<&str> = lines(&corpus).collect();
     let ids: Vec<String> = corpus.entries.iter().map(|entry| entry.event.id.to_hex()).collect();
     let wanted = wanted(&corpus);
     let relay = LocalRelay::start([]);
